@@ -1,0 +1,145 @@
+/* Tasks: plain C functions that a pool runs. MP_TASK registers one under its name; MP_FUNCTION makes one of a function that
+ * exists already.
+ *
+ *     static mp_status integrate(const interval *in, double *area, mp_call *call);
+ *     MP_TASK(integrate, interval, double);
+ *
+ *     double norm(double x, double y);
+ *     MP_FUNCTION(double, norm, (double, x), (double, y));      // and norm_args { double x, y; } is its input
+ *
+ * A task runs in a worker process, forked when its pool was opened: it sees the program's memory as it was then, and what
+ * it changes there no one else sees. Standard input is empty; descriptors above 2 are closed; SIGINT is ignored, for the
+ * parent decides. It reports failure with mp_fail; if it crashes, exits or is killed, that fails its item and no other. */
+#ifndef MILLPOND_TASK_H
+#define MILLPOND_TASK_H
+#include <millpond/error.h>
+#include <millpond/type.h>
+
+MP__BEGIN
+/* One call of a task: who asked for which item, and memory for its result. Valid until the task returns. */
+typedef struct mp_call mp_call;
+
+/* The description of a task; built by MP_TASK. `layout` as in mp_type. */
+typedef struct mp_task {
+    uint32_t layout;
+    const char *name;
+    const char *file; /* where it was registered, for messages */
+    int line;
+    const mp_type *input, *output;
+    mp_status (*run)(const void *input, void *output, mp_call *call);
+} mp_task;
+
+/* A place in the registry; one for each task, never moved. */
+typedef struct mp_task_entry {
+    const mp_task *task;
+    struct mp_task_entry *next;
+} mp_task_entry;
+
+/* Fails the item: `return mp_fail(call, MP_EINVAL, "steps must be positive, got %d", steps);`. The text (printf(3), cut at
+ * MP_MESSAGE_MAX) becomes the item's error; returns `status`, or MP_EFAILED if that is MP_OK. */
+MP__API mp_status mp_fail(mp_call *call, mp_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Memory for the result, aligned for anything, freed by the library after the result was sent. NULL when there is none.
+ * As Python: what a function returns outlives it. */
+MP__API void *mp_call_alloc(mp_call *call, size_t size);
+
+/* The index of the item in the array that was given to the call, and the index of the worker that runs it, from 0. */
+MP__API size_t mp_call_item(const mp_call *call);
+MP__API int mp_call_worker(const mp_call *call);
+
+/* Registers a task by hand: needed only where constructors do not run or linkers drop them (a static archive without
+ * link_whole). `entry` and its task are taken until mp_task_unregister or the program's end. Tasks of one name from two
+ * shared libraries are MP_EDUPLICATE, the same task twice is MP_OK; MP_EINVAL: no name, a name over MP_NAME_MAX - 1 bytes,
+ * no function, or a type that is too deep, too large or not whole. Any thread. A pool knows the tasks that were there when
+ * it was opened: register first. */
+MP__API mp_status mp_task_register(mp_task_entry *entry, mp_error *error);
+MP__API void mp_task_unregister(mp_task_entry *entry);
+
+/* The task of this name, or NULL. Borrowed until it is unregistered. */
+MP__API const mp_task *mp_task_find(const char *name);
+MP__END
+
+#ifndef __cplusplus
+
+/* MP_TASK(function, input type, output type): registers `mp_status function(const input *, output *, mp_call *)`. At file
+ * scope, after the function's declaration. Needs a semicolon. Types are single words: an MP_TYPE, a builtin, MP_SPAN(T),
+ * mp_none. */
+#define MP_TASK(f, I, O)                                                                                                   \
+    mp_status mp__check_##f(const I *, O *); /* never defined: what calls are checked against */                           \
+    static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
+    {                                                                                                                      \
+        return f((const I *)input, (O *)output, call);                                                                     \
+    }                                                                                                                      \
+    MP__REGISTER(f, I, O)
+
+#define MP__REGISTER(f, I, O)                                                                                              \
+    extern const mp_task mp__task_##f __attribute__((visibility("hidden")));                                               \
+    const mp_task mp__task_##f = {sizeof(mp_task), #f, __FILE__, __LINE__, &MP__TYPE(I), &MP__TYPE(O), mp__run_##f};       \
+    static mp_task_entry mp__entry_##f = {&mp__task_##f, NULL};                                                            \
+    __attribute__((constructor(101))) static void mp__register_##f(void)                                                   \
+    {                                                                                                                      \
+        (void)mp_task_register(&mp__entry_##f, NULL); /* what fails here is said when the task is used */                  \
+    }                                                                                                                      \
+    __attribute__((destructor(101))) static void mp__unregister_##f(void)                                                  \
+    {                                                                                                                      \
+        mp_task_unregister(&mp__entry_##f);                                                                                \
+    }                                                                                                                      \
+    struct mp__needs_a_semicolon
+
+/* MP_TASK_DECLARE(function, input type, output type): for a header, so that other files of the same program or library can
+ * pass a task that one of its files registers. */
+#define MP_TASK_DECLARE(f, I, O)                                                                                           \
+    mp_status mp__check_##f(const I *, O *);                                                                               \
+    extern const mp_task mp__task_##f __attribute__((visibility("hidden")))
+
+/* MP_FUNCTION(result, function, (type, argument), ...): registers a function as it is. `function_args` becomes a struct of
+ * its arguments, the task's input. The result `void` is mp_none for callers. For a function without arguments write
+ * MP_FUNCTION0(result, function): its input is mp_none. */
+#define MP_FUNCTION(R, f, ...)                                                                                             \
+    typedef struct f##_args {                                                                                              \
+        MP__EACH(MP__ARGUMENT, f, __VA_ARGS__)                                                                             \
+    } f##_args;                                                                                                            \
+    MP__SPAN_TYPEDEF(f##_args);                                                                                            \
+    MP__UNUSED static const mp_field mp__fields_##f##_args[] = {MP__EACH(MP__ARGUMENT_FIELD, f##_args, __VA_ARGS__)};      \
+    MP__DESCRIBE(f##_args);                                                                                                \
+    MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, f##_args, (MP__PASS_ALL(f, __VA_ARGS__)))
+#define MP_FUNCTION0(R, f) MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, mp_none, ())
+
+#define MP__FUNCTION_0(R, f, A, arguments)                                                                                 \
+    mp_status mp__check_##f(const A *, R *);                                                                               \
+    static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
+    {                                                                                                                      \
+        MP__UNUSED const A *mp__in = input;                                                                                \
+        (void)call;                                                                                                        \
+        *(R *)output = f arguments;                                                                                        \
+        return MP_OK;                                                                                                      \
+    }                                                                                                                      \
+    MP__REGISTER(f, A, R)
+#define MP__FUNCTION_1(R, f, A, arguments)                                                                                 \
+    mp_status mp__check_##f(const A *, mp_none *);                                                                         \
+    static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
+    {                                                                                                                      \
+        MP__UNUSED const A *mp__in = input;                                                                                \
+        (void)call, (void)output;                                                                                          \
+        f arguments;                                                                                                       \
+        return MP_OK;                                                                                                      \
+    }                                                                                                                      \
+    MP__REGISTER(f, A, mp_none)
+
+#define MP__IS_VOID(R) MP__SECOND(MP__CONCAT(MP__VOID_PROBE_, R), 0, 0)
+#define MP__VOID_PROBE_void ~, 1
+#define MP__ARGUMENT(f, pair) MP__ARGUMENT_ pair
+#define MP__ARGUMENT_(T, name) T name;
+#define MP__ARGUMENT_FIELD(A, pair) MP__ARGUMENT_FIELD_1(A, MP__UNPAREN pair)
+#define MP__ARGUMENT_FIELD_1(A, ...) MP__ARGUMENT_FIELD_2(A, __VA_ARGS__)
+#define MP__ARGUMENT_FIELD_2(A, T, name) {#name, offsetof(A, name), 0, &MP__TYPE(T)},
+#define MP__PASS_ALL(f, ...) MP__PASS_FIRST(__VA_ARGS__, )
+#define MP__PASS_FIRST(pair, ...) mp__in->MP__PASS_NAME pair MP__EACH(MP__PASS, f, __VA_ARGS__)
+#define MP__PASS_NAME(T, name) name
+#define MP__PASS(f, pair) MP__CONCAT(MP__PASS_, MP__IS_PAREN(pair))(pair)
+#define MP__PASS_0(pair)
+#define MP__PASS_1(pair) , mp__in->MP__PASS_NAME pair
+
+#endif /* C */
+#endif
