@@ -1,0 +1,61 @@
+/* How an mp_error reads: "integrate: item 17: steps must be positive, got 0 (worker 3)".
+ *
+ * Decides the order of the parts, and which are left out: the task when there is no name, the item when the call itself
+ * failed, the worker when none ran it; a message that is empty gives way to the status's own text. Owns nothing, takes no
+ * lock, any thread. Happy path: one snprintf into a buffer that holds the longest of all errors. A caller's buffer that is
+ * too small gets whole characters only; mp_perror writes a single line at once, so that the lines of threads and of worker
+ * processes do not mix within. */
+#include <inttypes.h>
+#include <millpond/error.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TEXT_MAX = MP_NAME_MAX + MP_MESSAGE_MAX + 96 };
+
+static size_t compose(const mp_error *error, char text[TEXT_MAX])
+{
+    if (error->status == MP_OK)
+        return (size_t)snprintf(text, TEXT_MAX, "%s", mp_status_text(MP_OK));
+    char item[32] = "", worker[32] = "";
+    if (error->item != MP_NO_ITEM)
+        (void)snprintf(item, sizeof item, "item %zu: ", error->item);
+    if (error->worker != MP_NO_WORKER)
+        (void)snprintf(worker, sizeof worker, " (worker %d)", error->worker);
+    const char *message = error->message[0] ? error->message : mp_status_text(error->status);
+    int length = snprintf(text, TEXT_MAX, "%.*s%s%s%.*s%s", MP_NAME_MAX - 1, error->task, error->task[0] ? ": " : "", item,
+                          MP_MESSAGE_MAX - 1, message, worker);
+    return (size_t)length;
+}
+
+/* How many of the first `room` bytes are whole characters. */
+static size_t whole_characters(const char *text, size_t room)
+{
+    size_t cut = room;
+    while (cut > 0 && ((uint8_t)text[cut] & 0xc0) == 0x80)
+        cut--;
+    return cut;
+}
+
+size_t mp_error_format(const mp_error *error, char *text, size_t size)
+{
+    char whole[TEXT_MAX];
+    size_t length = compose(error, whole);
+    if (size > 0) {
+        size_t kept = length < size ? length : whole_characters(whole, size - 1);
+        memcpy(text, whole, kept);
+        text[kept] = 0;
+    }
+    return length;
+}
+
+void mp_perror(const mp_error *error)
+{
+    char line[TEXT_MAX + 1];
+    size_t length = compose(error, line);
+    for (size_t i = 0; i < length; i++)
+        if (line[i] == '\n' || line[i] == '\r')
+            line[i] = ' ';
+    line[length] = '\n';
+    line[length + 1] = 0;
+    (void)fputs(line, stderr);
+}

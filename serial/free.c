@@ -1,0 +1,60 @@
+/* Giving back what decoded values own.
+ *
+ * Decides nothing: each datum that is not empty has, in the 8 bytes before it, a pointer to the block it lies in, and the
+ * blocks of one result form a ring (frame.h). Owns nothing afterwards. Any thread, one at a time for one value; never
+ * blocks. Happy path: find a value's first datum that is not empty, free the ring, zero the value. One is enough, and
+ * elements of a span need no look: the span itself is a datum. Values that own nothing, zeroed ones among them, and borrowed
+ * ones (their pointer to a block is NULL) are only zeroed. Cannot fail. */
+#include "serial/frame.h"
+#include "serial/types.h"
+#include "serial/wire.h"
+#include <stdlib.h>
+
+void mp__block_free(mp__block *block)
+{
+    if (!block)
+        return;
+    mp__block *next = block->next;
+    block->next = NULL; /* the ring is a list now, and this its end */
+    for (block = next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+}
+
+/* The first datum in the value that is not empty; {NULL, 0}: it owns nothing. */
+static mp__datum first_datum(const mp_type *type, const uint8_t *value)
+{
+    mp__datum datum = {NULL, 0};
+    if (type->kind == MP__STRUCT) {
+        for (size_t i = 0; i < type->count && !datum.size; i++) {
+            const mp_field *field = &type->fields[i];
+            size_t elements = mp__type_owns(field->type) ? (field->count ? field->count : 1) : 0;
+            for (size_t k = 0; k < elements && !datum.size; k++)
+                datum = first_datum(field->type, value + field->offset + k * field->type->size);
+        }
+    } else {
+        memcpy(&datum, value, sizeof datum);
+    }
+    return datum;
+}
+
+static void free_value(const mp_type *type, const uint8_t *value)
+{
+    mp__datum datum = first_datum(type, value);
+    if (!datum.size)
+        return;
+    mp__block *block;
+    memcpy(&block, (const uint8_t *)datum.data - sizeof block, sizeof block);
+    mp__block_free(block);
+}
+
+void mp_free_values(const mp_type *type, void *values, size_t count)
+{
+    if (!values || count == 0)
+        return;
+    bool owns = mp__type_owns(type);
+    for (size_t i = 0; owns && i < count; i++)
+        free_value(type, (const uint8_t *)values + i * type->size);
+    memset(values, 0, count * type->size);
+}
