@@ -1,0 +1,77 @@
+/* The seam between the engine and a kind of worker: one const struct of functions per kind. A kind knows slots and lives
+ * (core.h), puts items on their way and says what became of them; it decides nothing.
+ *
+ * Every hook is called under the pool's lock by whichever thread drives the pool, never blocks unless it says so, runs no code
+ * of the user's in this process, and never calls up: what happens to a worker comes out of `next` as an event. */
+#ifndef MP__POOL_BACKEND_H
+#define MP__POOL_BACKEND_H
+#include "pool/registry.h"
+#include "serial/frame.h"
+#include <millpond/error.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct mp__workers mp__workers; /* a kind's own state */
+
+typedef struct mp__backend_config {
+    uint32_t slots;
+    const mp__task_table *tasks; /* borrowed until close; what workers can run */
+} mp__backend_config;
+
+/* An item to be sent. `value` is borrowed until its result, or the loss of its worker, has come out of `next`. */
+typedef struct mp__item {
+    uint32_t task; /* index in the task table */
+    size_t index;
+    const void *value;
+} mp__item;
+
+typedef enum mp__event_kind {
+    MP__EV_READY,        /* the life has begun: it takes items */
+    MP__EV_START_FAILED, /* it has not, and never will; `error` says why */
+    MP__EV_RESULT,       /* of the first item sent that has had none: `frame` is its value, or `error` why it has none */
+    MP__EV_WRITABLE,     /* `room` may be true again */
+    MP__EV_RECALLED,     /* answer to recall; `started` */
+    MP__EV_LOST,         /* the life is over, all its results are out; `started`, and `error` says how it ended */
+    MP__EV_NONSENSE,     /* it does not keep to the protocol: no further result is to be expected; `error`. LOST follows a kill */
+    MP__EV_BROKEN,       /* no life can begin any more; `error`. LOST follows for those that were */
+} mp__event_kind;
+
+typedef struct mp__event {
+    mp__event_kind kind;
+    uint32_t slot, generation;
+    uint64_t started;  /* how many items this life has started; RECALLED: UINT64_MAX if that cannot be said now, and it goes on */
+    uint64_t busy_ns;  /* RESULT: for how long this life has run items so far; 0: not measured */
+    mp__frame *frame;  /* borrowed until the next call of `next` */
+    mp_error *error;   /* status, message, signal, exit code, pid; borrowed likewise */
+} mp__event;
+
+typedef struct mp__backend {
+    const char *name;
+
+    /* Makes what a kind needs to start workers; starts none. On failure nothing is left. May block shortly. */
+    mp_status (*open)(mp__workers **workers, const mp__backend_config *config, mp_error *error);
+    /* Begins a life; READY, START_FAILED or LOST follows. */
+    void (*start)(mp__workers *workers, uint32_t slot, uint32_t generation);
+    /* True if `send` should be called for more: a bound on bytes under way, not on items. */
+    bool (*room)(mp__workers *workers, uint32_t slot);
+    /* Puts an item on its way; a RESULT or LOST will answer for it. It may wait until `flush`. */
+    void (*send)(mp__workers *workers, uint32_t slot, const mp__item *item);
+    void (*flush)(mp__workers *workers, uint32_t slot);
+    /* Keeps the worker from starting what it was sent and has not started; RECALLED follows. NULL: the kind cannot; the engine
+     * then takes back only what was not sent. */
+    void (*recall)(mp__workers *workers, uint32_t slot);
+    /* Lets the worker leave when it is through with what it has; LOST follows. */
+    void (*stop)(mp__workers *workers, uint32_t slot);
+    /* Ends it: asks first, `hard` does not ask. LOST follows. Idempotent. Values that were sent are not looked at any more. */
+    void (*kill)(mp__workers *workers, uint32_t slot, bool hard);
+    /* Polls readable when `next` has something. One for all workers; owned by the kind. */
+    int (*descriptor)(mp__workers *workers);
+    /* The next event; false: none now. */
+    bool (*next)(mp__workers *workers, mp__event *event);
+    /* After the last life is over: ends what the kind needs, and frees it. Blocks for at most the time a process takes to die. */
+    void (*close)(mp__workers *workers);
+} mp__backend;
+
+extern const mp__backend mp__process_backend;
+
+#endif

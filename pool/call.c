@@ -1,0 +1,95 @@
+/* What a task may do with its mp_call: fail with a text, get memory for its result, ask which item it has.
+ *
+ * Used in the worker, by the one thread that runs the task; no lock. Memory comes from pieces that grow; the newest is kept
+ * between items, so that a task that always needs little allocates once. */
+#include "pool/call.h"
+#include "serial/memory.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PIECE_MIN = 4096, PIECE_KEEP = 1 << 20 };
+
+mp_status mp_fail(mp_call *call, mp_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(call->message, sizeof call->message, format, arguments);
+    va_end(arguments);
+    call->status = status == MP_OK ? MP_EFAILED : status;
+    return call->status;
+}
+
+void *mp_call_alloc(mp_call *call, size_t size)
+{
+    const size_t align = _Alignof(max_align_t);
+    if (size > SIZE_MAX / 4)
+        return NULL;
+    size_t need = size ? (size + align - 1) / align * align : align;
+    mp__piece *piece = call->pieces;
+    if (!piece || piece->size - piece->used < need) {
+        size_t capacity = need > PIECE_MIN ? need : PIECE_MIN;
+        if (piece && capacity < 2 * piece->size && 2 * piece->size <= PIECE_KEEP)
+            capacity = 2 * piece->size;
+        mp__piece *fresh = mp__memory.malloc(sizeof *fresh + capacity);
+        if (!fresh)
+            return NULL;
+        *fresh = (mp__piece){.next = piece, .size = capacity};
+        call->pieces = piece = fresh;
+    }
+    void *memory = (char *)piece->bytes + piece->used;
+    piece->used += need;
+    return memory;
+}
+
+size_t mp_call_item(const mp_call *call)
+{
+    return call->item;
+}
+
+int mp_call_worker(const mp_call *call)
+{
+    return call->worker;
+}
+
+static void free_pieces(mp__piece *piece)
+{
+    while (piece) {
+        mp__piece *next = piece->next;
+        free(piece);
+        piece = next;
+    }
+}
+
+void mp__call_begin(mp_call *call, size_t item)
+{
+    call->item = item;
+    call->status = MP_OK;
+    call->message[0] = 0;
+    mp__piece *kept = call->pieces;
+    if (!kept)
+        return;
+    free_pieces(kept->next);
+    kept->next = NULL;
+    kept->used = 0;
+    if (kept->size > PIECE_KEEP) {
+        free(kept);
+        call->pieces = NULL;
+    }
+}
+
+void mp__call_fini(mp_call *call)
+{
+    free_pieces(call->pieces);
+    call->pieces = NULL;
+}
+
+mp_status mp__call_status(mp_call *call, mp_status returned)
+{
+    if (returned == MP_OK)
+        return MP_OK;
+    if (!call->message[0])
+        snprintf(call->message, sizeof call->message, "the task returned %s (%d) without saying why: see mp_fail",
+                 mp_status_name(returned), (int)returned);
+    return returned;
+}

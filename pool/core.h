@@ -1,0 +1,157 @@
+/* The core of a pool: which item goes to which worker, and what each item's end is. It only decides: events go in as calls,
+ * actions come out of mp__core_next. No lock, no clock, no system call, and no allocation after mp__core_create.
+ *
+ * A *job* is one call's array of items. Its items travel in *chunks*, ranges of it: from the job to a worker's queue, from
+ * whose front results take them item by item. What a dead worker had not started, or an idle one's neighbour gives back,
+ * returns to the front of its job. Item k of a worker's life is called its k-th *ordinal*: results come in that order, and
+ * the worker says which ordinal it has started. So blame needs no identifiers and no memory per item.
+ *
+ * A worker's place is a *slot*; each life in it is a *generation*. Events of another generation are dropped and counted.
+ *
+ *     slot:  EMPTY -> STARTING -> READY -> STOPPING -> EMPTY       (lost: from each of them back to EMPTY; KILLED:
+ *                         `----------`--------`-> KILLED -> EMPTY   terminate, nonsense, or it would not leave)
+ *     core:  RUNNING -> CLOSED -> ENDED;  RUNNING, CLOSED, BROKEN -> TERMINATED -> ENDED;  RUNNING -> BROKEN
+ *
+ * The first law: accepted == finished + pending, and each accepted item ends exactly once. mp__core_check looks. */
+#ifndef MP__POOL_CORE_H
+#define MP__POOL_CORE_H
+#include <millpond/status.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mp__core mp__core;
+typedef struct mp__core_job mp__core_job;
+
+/* Items [first, first + count) of a job. On a worker the first `count - unsent` of them have been sent. */
+typedef struct mp__chunk {
+    struct mp__chunk *next;
+    mp__core_job *job;
+    size_t first, count, unsent;
+    /* once it has ended without a result: how, and in which life */
+    mp_status status;
+    uint32_t slot, generation;
+} mp__chunk;
+
+typedef struct mp__chunks {
+    mp__chunk *head, *tail;
+} mp__chunks;
+
+/* The core's part of a job; part of whatever struct the shell keeps. */
+struct mp__core_job {
+    /* set by the shell before submit */
+    size_t n;
+    size_t chunksize; /* 0: the core chooses */
+    uint32_t task;    /* below mp__core_config.tasks: jobs of one task share what is known of its time */
+    /* core only */
+    mp__core_job *next;  /* in the queue of jobs with items to hand out, or in the list of done ones */
+    uint64_t number;     /* order of submission */
+    size_t fresh;        /* items from here on have never been handed out */
+    mp__chunks returned; /* handed out, and back: they go first */
+    mp__chunk rest;      /* stands for what is left of the job when it ends early */
+    size_t waiting;      /* items to hand out: the fresh and the returned */
+    size_t pending;      /* items without an end */
+    bool queued;
+};
+
+typedef struct mp__core_config {
+    uint32_t slots, tasks;
+    uint32_t chunks; /* ranges of items that can exist at a time, per slot; 0: 32. Too few cost time, never an item */
+} mp__core_config;
+
+typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
+
+enum {
+    MP__WINDOW_NS = 400000,     /* work on a worker at a time: two chunks of half of it each */
+    MP__WINDOW_ITEMS = 16384,   /* and never more items than that */
+    MP__RECALL_ITEM_NS = 50000, /* items at least this long are worth taking back from a neighbour at once */
+    MP__RECALL_NS = 200000,     /* others when their worker has shown no progress for this long */
+    MP__FAILURES_MAX = 6,       /* lives in a row that came to nothing: when no slot has done better, the core is broken */
+    MP__BACKOFF_NS = 10000000,  /* second such life: start after this long, then twice, ... */
+    MP__BACKOFF_MAX_NS = 1000000000
+};
+#define MP__GRACE_NS 1000000000ull /* from SIGTERM, or from being told to stop, until SIGKILL */
+#define MP__NEVER UINT64_MAX
+#define MP__UNKNOWN UINT64_MAX
+
+typedef struct mp__core_item {
+    mp__core_job *job;
+    size_t index;
+} mp__core_item;
+
+typedef enum mp__action_kind {
+    MP__ACT_NONE,
+    MP__ACT_FAIL,   /* items [first, first + count) of `job` ended with `status`; `slot`: in whose life, or MP__NO_SLOT */
+    MP__ACT_DONE,   /* every item of `job` has ended: forgotten by the core */
+    MP__ACT_START,  /* begin life `generation` in `slot`; answer: ready, start_failed or lost */
+    MP__ACT_SEND,   /* `slot` has items to send: see mp__core_unsent */
+    MP__ACT_RECALL, /* ask what `slot` has started and keep it from starting more; answer: recalled */
+    MP__ACT_STOP,   /* tell it to leave; answer: lost */
+    MP__ACT_KILL,   /* SIGTERM, or SIGKILL when `hard`; answer: lost */
+} mp__action_kind;
+#define MP__NO_SLOT UINT32_MAX
+
+typedef struct mp__core_action {
+    mp__action_kind kind;
+    uint32_t slot, generation;
+    bool hard;
+    mp__core_job *job;
+    size_t first, count;
+    mp_status status;
+} mp__core_action;
+
+typedef struct mp__core_counts {
+    uint64_t accepted, finished, pending; /* items */
+    uint64_t started, lost, stale;
+    uint32_t ready;
+} mp__core_counts;
+
+/* NULL: no memory. */
+mp__core *mp__core_create(const mp__core_config *config);
+void mp__core_free(mp__core **core);
+
+/* The time of the events that follow, in ns on one clock that never goes back; and does what has become due. */
+void mp__core_time(mp__core *core, uint64_t now);
+/* When mp__core_time has something to do if nothing else happens: MP__NEVER for an idle pool. */
+uint64_t mp__core_deadline(const mp__core *core);
+
+/* Takes a job with n > 0 until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. */
+mp_status mp__core_submit(mp__core *core, mp__core_job *job);
+void mp__core_close(mp__core *core);
+void mp__core_terminate(mp__core *core);
+/* No worker can be started any more, now or later. */
+void mp__core_break(mp__core *core);
+
+void mp__core_ready(mp__core *core, uint32_t slot, uint32_t generation);
+void mp__core_start_failed(mp__core *core, uint32_t slot, uint32_t generation);
+
+/* The next result of a worker: which item it belongs to. That item has now ended. False: it belongs to none, and was counted;
+ * `*nonsense` says that a worker in good standing sent it, so that it is not to be trusted further. */
+bool mp__core_result(mp__core *core, uint32_t slot, uint32_t generation, mp__core_item *item, bool *nonsense);
+/* `items` results of this job took the worker `ns`. */
+void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, uint64_t ns);
+
+/* Answer to a recall: the worker has started that many ordinals, and will start no more of what it was sent. MP__UNKNOWN: that
+ * cannot be said now; only what was not sent comes back. */
+void mp__core_recalled(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
+/* A life is over, and `started` is how many ordinals it had started. All its results have been handed in before. */
+void mp__core_lost(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
+/* The worker must not live: it spoke nonsense. */
+void mp__core_condemn(mp__core *core, uint32_t slot, uint32_t generation);
+
+/* The next thing to do. Ends of items come first, then done jobs, then the rest. False: nothing. */
+bool mp__core_next(mp__core *core, mp__core_action *action);
+
+/* The next item to be sent to a worker, and that it has been sent. */
+bool mp__core_unsent(mp__core *core, uint32_t slot, mp__core_item *item);
+void mp__core_sent(mp__core *core, uint32_t slot);
+
+mp__core_state mp__core_get_state(const mp__core *core);
+mp__core_counts mp__core_get_counts(const mp__core *core);
+/* True if every slot is ready. */
+bool mp__core_all_ready(const mp__core *core);
+
+/* NULL if every invariant holds, else which does not. Walks everything: for tests and debug builds. */
+const char *mp__core_check(const mp__core *core);
+
+#endif

@@ -1,0 +1,257 @@
+/* The invariants of the core, as code: what must be true between any two events.
+ *
+ * Reads everything, writes nothing; under the pool's lock, like every other part. Each function looks at one part and returns
+ * NULL or what is wrong with it; sums over the parts are kept in `sums` and compared at the end. Lists may be broken, so no
+ * walk relies on their ends: each is bounded by what it counts. That items of different chunks do not overlap is not looked at
+ * here (it would cost memory); the simulation in tests/unit keeps a ledger for that. */
+#include "pool/core_state.h"
+
+typedef struct tally {
+    size_t chunks; /* out of core->memory */
+    size_t ended;  /* of these: in the list of ends */
+    uint64_t items;
+    uint32_t ready, wanting;
+} tally;
+
+#define REQUIRE(condition, text)                                                                                           \
+    do {                                                                                                                   \
+        if (!(condition))                                                                                                  \
+            return text;                                                                                                   \
+    } while (0)
+#define PASS(call)                                                                                                         \
+    do {                                                                                                                   \
+        const char *wrong_ = (call);                                                                                       \
+        if (wrong_)                                                                                                        \
+            return wrong_;                                                                                                 \
+    } while (0)
+
+static size_t count_in(const mp__chunks *list, const mp__chunk *wanted)
+{
+    size_t count = 0;
+    for (const mp__chunk *chunk = list->head; chunk; chunk = chunk->next)
+        count += chunk == wanted;
+    return count;
+}
+
+/* In how many lists the chunk stands; called when these are known to be whole. */
+static size_t count_everywhere(const mp__core *core, const mp__chunk *wanted)
+{
+    size_t count = count_in(&core->ended, wanted) + count_in(&wanted->job->returned, wanted);
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        count += count_in(&core->slots[i].chunks, wanted);
+    return count;
+}
+
+/* A chunk of any list but the spare one. */
+static const char *check_chunk(const mp__core *core, const mp__chunk *chunk, tally *sums)
+{
+    const mp__core_job *job = chunk->job;
+    REQUIRE(chunk->count > 0, "a chunk is empty");
+    REQUIRE(chunk->first < job->fresh && chunk->count <= job->fresh - chunk->first, "a chunk reaches into the fresh items");
+    REQUIRE(chunk->unsent <= chunk->count, "a chunk has more unsent items than items");
+    if (chunk == &job->rest) {
+        REQUIRE(job->fresh == job->n, "a job's own chunk is in use, and is not its last piece");
+    } else {
+        REQUIRE(chunk >= core->memory && chunk < core->memory + core->memory_count, "a chunk is none of the core's");
+        sums->chunks++;
+    }
+    return NULL;
+}
+
+/* --- slots ------------------------------------------------------------------------------------------------------------- */
+
+static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot, tally *sums)
+{
+    size_t items = 0, sent = 0;
+    const mp__chunk *last = NULL, *cursor = NULL;
+    for (const mp__chunk *chunk = slot->chunks.head; chunk; last = chunk, chunk = chunk->next) {
+        PASS(check_chunk(core, chunk, sums));
+        items += chunk->count;
+        sent += chunk->count - chunk->unsent;
+        REQUIRE(items <= slot->items, "a slot's chunks have more items than it");
+        REQUIRE(!cursor || chunk->unsent == chunk->count, "an item was sent before the one in front of it");
+        if (!cursor && chunk->unsent)
+            cursor = chunk;
+    }
+    REQUIRE(slot->chunks.tail == last, "the tail of a slot's chunks is not the last of them");
+    REQUIRE(items == slot->items, "a slot's items are not the sum of its chunks");
+    REQUIRE(slot->cursor == cursor, "a slot's cursor is not at its first unsent item");
+    REQUIRE(slot->done <= slot->sent && slot->started <= slot->sent, "a slot has done or started more than was sent");
+    REQUIRE(sent == slot->sent - slot->done || (slot->state != MP__SLOT_READY && !items),
+            "a slot's ordinals do not agree with its chunks");
+    sums->items += items;
+    return NULL;
+}
+
+/* By state: what may be due, and whether it may have work, or a recall under way. */
+static const struct {
+    unsigned wants;
+    bool works, recalls, dies;
+} allowed[MP__SLOT_STATES] = {
+    [MP__SLOT_EMPTY] = {0},
+    [MP__SLOT_STARTING] = {.wants = 1u << MP__ACT_START, .dies = true},
+    [MP__SLOT_READY] = {.wants = 1u << MP__ACT_SEND | 1u << MP__ACT_RECALL, .works = true, .recalls = true},
+    [MP__SLOT_STOPPING] = {.wants = 1u << MP__ACT_STOP, .dies = true},
+    [MP__SLOT_KILLED] = {.wants = 1u << MP__ACT_KILL, .works = true, .dies = true}, /* work: it was condemned */
+};
+
+static const char *check_slot_state(const mp__core *core, const mp__slot *slot, tally *sums)
+{
+    REQUIRE(!(slot->wants & ~allowed[slot->state].wants), "a slot wants what its state does not");
+    REQUIRE(!slot->items || allowed[slot->state].works, "a slot has items, and is in no state for it");
+    REQUIRE(!slot->cut || allowed[slot->state].recalls, "a recall is under way, and the slot is in no state for it");
+    REQUIRE(slot->cut || !(slot->wants & 1u << MP__ACT_RECALL), "a recall is wanted without a chunk for it");
+    REQUIRE(slot->kill_at == MP__NEVER || allowed[slot->state].dies, "a slot is to be killed, and is in no state for it");
+    REQUIRE(slot->kill_at == MP__NEVER || slot->kill_at <= core->now + MP__GRACE_NS, "a slot is given more than the grace");
+    REQUIRE(slot->state != MP__SLOT_STOPPING || slot->kill_at != MP__NEVER, "a slot may take for ever to stop");
+    REQUIRE(slot->state != MP__SLOT_EMPTY || slot->start_at <= core->now + MP__BACKOFF_MAX_NS, "a slot waits too long");
+    REQUIRE(core->state == MP__RUNNING || core->state == MP__CLOSED || slot->state == MP__SLOT_EMPTY ||
+                slot->state == MP__SLOT_KILLED,
+            "a slot lives on in a core that has given up");
+    REQUIRE(core->state != MP__ENDED || !slot_alive(slot), "a slot lives in a core that has ended");
+    sums->chunks += slot->cut != NULL;
+    sums->ready += slot->state == MP__SLOT_READY;
+    sums->wanting += slot->wants != 0;
+    return NULL;
+}
+
+static const char *check_wanting(const mp__core *core, const tally *sums)
+{
+    uint32_t listed = 0, wanting = 0;
+    const mp__slot *last = NULL;
+    for (const mp__slot *slot = core->wanting_head; slot; last = slot, slot = slot->next_wanting) {
+        wanting += slot->wants != 0;
+        REQUIRE(++listed <= core->slot_count, "the list of wanting slots is longer than there are slots");
+    }
+    REQUIRE(core->wanting_tail == last, "the tail of the wanting slots is not the last of them");
+    REQUIRE(wanting == sums->wanting, "a slot wants something and is not in the list");
+    return NULL;
+}
+
+/* --- jobs -------------------------------------------------------------------------------------------------------------- */
+
+static const char *check_waiting(const mp__core *core, const mp__core_job *job, tally *sums)
+{
+    const mp__chunk *last = NULL;
+    size_t items = 0;
+    for (const mp__chunk *chunk = job->returned.head; chunk; last = chunk, chunk = chunk->next) {
+        PASS(check_chunk(core, chunk, sums));
+        REQUIRE(chunk->job == job, "a chunk came back to another job");
+        REQUIRE(chunk->unsent == chunk->count, "an item came back and counts as sent");
+        REQUIRE(!last || last->first + last->count < chunk->first,
+                "chunks that came back overlap, touch or are out of order");
+        items += chunk->count;
+    }
+    REQUIRE(job->returned.tail == last, "the tail of what came back is not the last of it");
+    REQUIRE(job->fresh <= job->n && job->waiting == job->n - job->fresh + items, "waiting is not fresh plus returned");
+    return NULL;
+}
+
+static size_t held_by_slots(const mp__core *core, const mp__core_job *job)
+{
+    size_t items = 0;
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        for (const mp__chunk *chunk = core->slots[i].chunks.head; chunk; chunk = chunk->next)
+            if (chunk->job == job)
+                items += chunk->count;
+    return items;
+}
+
+static const char *check_queue(const mp__core *core, tally *sums)
+{
+    const mp__core_job *last = NULL;
+    for (const mp__core_job *job = core->queue_head; job; last = job, job = job->next) {
+        REQUIRE(!last || last->number < job->number, "the queue is not in the order of submission");
+        REQUIRE(job->queued && job->waiting, "a job is in the queue and has nothing to hand out");
+        PASS(check_waiting(core, job, sums));
+        REQUIRE(job->pending == job->waiting + held_by_slots(core, job), "a job's items are not all somewhere");
+        sums->items += job->waiting;
+    }
+    REQUIRE(core->queue_tail == last, "the tail of the queue is not the last of it");
+    return NULL;
+}
+
+static const char *check_ended(const mp__core *core, tally *sums)
+{
+    const mp__chunk *last = NULL;
+    size_t before = sums->chunks;
+    uint64_t items = 0;
+    for (const mp__chunk *chunk = core->ended.head; chunk; last = chunk, chunk = chunk->next) {
+        PASS(check_chunk(core, chunk, sums));
+        REQUIRE(chunk->status != MP_OK, "items ended without a result, and well");
+        items += chunk->count;
+        REQUIRE(items <= core->counts.finished, "more ends are to be told than there were");
+    }
+    REQUIRE(core->ended.tail == last, "the tail of the ends is not the last of them");
+    sums->ended = sums->chunks - before;
+    return NULL;
+}
+
+static const char *check_done(const mp__core *core)
+{
+    const mp__core_job *last = NULL;
+    uint64_t jobs = 0;
+    for (const mp__core_job *job = core->done_head; job; last = job, job = job->next) {
+        REQUIRE(++jobs <= core->next_number, "more jobs are done than there were");
+        REQUIRE(!job->pending && !job->waiting && !job->queued && !job->returned.head, "a job is done and has items");
+    }
+    REQUIRE(core->done_tail == last, "the tail of the done jobs is not the last of them");
+    return NULL;
+}
+
+/* The lists are whole by now: a job's own chunk stands in one of them at most. */
+static const char *check_own_chunks(const mp__core *core, const mp__chunks *list)
+{
+    for (const mp__chunk *chunk = list->head; chunk; chunk = chunk->next)
+        REQUIRE(chunk != &chunk->job->rest || count_everywhere(core, chunk) == 1, "a job's own chunk is used twice");
+    return NULL;
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------------------- */
+
+static const char *check_sums(const mp__core *core, const tally *sums)
+{
+    size_t spare = 0;
+    for (const mp__chunk *chunk = core->spare; chunk; chunk = chunk->next)
+        REQUIRE(++spare <= core->memory_count, "the spare chunks go round");
+    REQUIRE(spare == core->spare_count, "the spare chunks are not as many as were counted");
+    REQUIRE(spare + sums->chunks == core->memory_count, "a chunk is lost, or is in two places");
+    REQUIRE(spare + sums->ended >= chunk_reserve(core), "planning has used the reserve");
+    REQUIRE(sums->items == core->counts.pending, "the pending items are not those in slots and in the queue");
+    REQUIRE(sums->ready == core->counts.ready, "the ready slots are not as many as were counted");
+    return NULL;
+}
+
+static const char *check_state(const mp__core *core)
+{
+    const mp__core_counts *counts = &core->counts;
+    REQUIRE(counts->accepted == counts->finished + counts->pending, "accepted is not finished plus pending");
+    REQUIRE(core->state == MP__RUNNING || core->state == MP__CLOSED || !counts->pending,
+            "items are pending in a core that has given up");
+    for (uint32_t i = 0; i < core->task_count; i++) {
+        const mp__pace *pace = &core->paces[i];
+        REQUIRE(!pace->window == !pace->item_ns, "a task's window and time are not known together");
+        REQUIRE(!pace->window || (pace->window >= 2 && pace->window <= MP__WINDOW_ITEMS),
+                "a task's window is out of bounds");
+    }
+    return NULL;
+}
+
+const char *mp__core_check(const mp__core *core)
+{
+    tally sums = {0};
+    PASS(check_state(core));
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        PASS(check_slot_state(core, &core->slots[i], &sums));
+        PASS(check_slot_chunks(core, &core->slots[i], &sums));
+    }
+    PASS(check_wanting(core, &sums));
+    PASS(check_queue(core, &sums));
+    PASS(check_ended(core, &sums));
+    PASS(check_done(core));
+    PASS(check_sums(core, &sums));
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        PASS(check_own_chunks(core, &core->slots[i].chunks));
+    PASS(check_own_chunks(core, &core->ended));
+    return NULL;
+}

@@ -1,0 +1,242 @@
+/* Ranges of items: where they wait, how they are cut and joined, and how they end.
+ *
+ * Runs under the pool's lock, as part of the core. Every item without an end is in exactly one place: fresh in its job, in a
+ * chunk that came back to its job, or in a chunk of one slot. Chunks were allocated at create; the last piece of a job uses the
+ * one inside it, so that many small jobs need none. Nothing here can fail: whoever must cut has a chunk put aside for it. */
+#include "pool/core_state.h"
+#include <assert.h>
+
+/* --- chunks ------------------------------------------------------------------------------------------------------------ */
+
+mp__chunk *mp__chunk_take(mp__core *core, size_t reserve)
+{
+    if (core->spare_count <= reserve)
+        return NULL;
+    mp__chunk *chunk = core->spare;
+    core->spare = chunk->next;
+    core->spare_count--;
+    return chunk;
+}
+
+void mp__chunk_put(mp__core *core, mp__chunk *chunk)
+{
+    chunk->next = core->spare;
+    core->spare = chunk;
+    core->spare_count++;
+}
+
+void mp__chunk_free(mp__core *core, mp__chunk *chunk)
+{
+    if (chunk != &chunk->job->rest)
+        mp__chunk_put(core, chunk);
+}
+
+void mp__chunks_push(mp__chunks *list, mp__chunk *chunk)
+{
+    chunk->next = NULL;
+    if (list->tail)
+        list->tail->next = chunk;
+    else
+        list->head = chunk;
+    list->tail = chunk;
+}
+
+mp__chunk *mp__chunks_pop(mp__chunks *list)
+{
+    mp__chunk *chunk = list->head;
+    if (chunk) {
+        list->head = chunk->next;
+        if (!list->head)
+            list->tail = NULL;
+    }
+    return chunk;
+}
+
+/* --- ends -------------------------------------------------------------------------------------------------------------- */
+
+void mp__items_finished(mp__core *core, mp__core_job *job, size_t items)
+{
+    assert(items <= job->pending && items <= core->counts.pending);
+    job->pending -= items;
+    core->counts.pending -= items;
+    core->counts.finished += items;
+    if (job->pending)
+        return;
+    assert(!job->waiting && !job->queued);
+    job->next = NULL;
+    if (core->done_tail)
+        core->done_tail->next = job;
+    else
+        core->done_head = job;
+    core->done_tail = job;
+}
+
+/* Ends a whole chunk that is in no list any more. `during`: the life that is why, or NULL. */
+static void chunk_end(mp__core *core, mp__chunk *chunk, mp_status status, const mp__slot *during)
+{
+    chunk->status = status;
+    chunk->slot = during ? (uint32_t)(during - core->slots) : MP__NO_SLOT;
+    chunk->generation = during ? during->generation : 0;
+    mp__chunks_push(&core->ended, chunk);
+    mp__items_finished(core, chunk->job, chunk->count);
+}
+
+/* Takes at most one chunk from the reserve: only the last cut is inside one. */
+void mp__items_end_front(mp__core *core, mp__slot *slot, size_t count, mp_status status)
+{
+    assert(count <= slot->items);
+    slot->items -= count;
+    while (count) {
+        mp__chunk *head = slot->chunks.head;
+        if (head->count <= count) {
+            count -= head->count;
+            chunk_end(core, mp__chunks_pop(&slot->chunks), status, slot);
+            continue;
+        }
+        mp__chunk *cut = mp__chunk_take(core, 0);
+        assert(cut);
+        *cut = (mp__chunk){.job = head->job, .first = head->first, .count = count};
+        head->first += count;
+        head->count -= count;
+        count = 0;
+        chunk_end(core, cut, status, slot);
+    }
+}
+
+/* The job first goes out of the queue with all it has, for its last end is the end of it. */
+static void job_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
+{
+    size_t fresh = job->fresh, count = job->n - fresh;
+    mp__chunks returned = job->returned;
+    mp__chunk *chunk;
+    mp__plan_dequeue(core, job);
+    job->fresh = job->n;
+    job->waiting = 0;
+    job->returned = (mp__chunks){0};
+    while ((chunk = mp__chunks_pop(&returned)))
+        chunk_end(core, chunk, status, NULL);
+    if (count) {
+        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count};
+        chunk_end(core, &job->rest, status, NULL);
+    }
+}
+
+void mp__items_end_all(mp__core *core, mp_status status)
+{
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        mp__slot *slot = &core->slots[i];
+        mp__chunk *chunk;
+        while ((chunk = mp__chunks_pop(&slot->chunks)))
+            chunk_end(core, chunk, status, NULL);
+        slot->items = 0;
+        slot->cursor = NULL;
+    }
+    while (core->queue_head)
+        job_end_waiting(core, core->queue_head, status);
+}
+
+/* --- back to the job --------------------------------------------------------------------------------------------------- */
+
+/* Makes `chunk`, which stands in the list behind `before`, one with its neighbour if they touch. True: `chunk` is gone. */
+static bool join(mp__core *core, mp__chunks *list, mp__chunk *before, mp__chunk *chunk)
+{
+    if (!before || before->first + before->count != chunk->first)
+        return false;
+    before->count += chunk->count;
+    before->unsent = before->count;
+    before->next = chunk->next;
+    if (list->tail == chunk)
+        list->tail = before;
+    mp__chunk_free(core, chunk);
+    return true;
+}
+
+/* What came back is kept in the order of its items, whoever brought it; neighbours are joined, so that pieces do not multiply. */
+static void job_take_back(mp__core *core, mp__chunk *chunk)
+{
+    mp__core_job *job = chunk->job;
+    mp__chunks *list = &job->returned;
+    mp__chunk *before = NULL, *after = list->head;
+    while (after && after->first < chunk->first) {
+        before = after;
+        after = after->next;
+    }
+    job->waiting += chunk->count;
+    chunk->unsent = chunk->count;
+    chunk->next = after;
+    if (before)
+        before->next = chunk;
+    else
+        list->head = chunk;
+    if (!after)
+        list->tail = chunk;
+    if (join(core, list, before, chunk))
+        chunk = before;
+    if (after)
+        join(core, list, chunk, after);
+    mp__plan_enqueue(core, job);
+}
+
+/* Cuts a chunk of a slot behind its first `keep` items, which have been sent; the other half is returned. The chunk for it
+ * was put aside when the recall was asked for. */
+static mp__chunk *slot_cut(mp__slot *slot, mp__chunk *chunk, size_t keep)
+{
+    mp__chunk *back = slot->cut;
+    assert(back);
+    slot->cut = NULL;
+    *back = *chunk;
+    back->first += keep;
+    back->count -= keep;
+    chunk->count = keep;
+    chunk->unsent = 0;
+    return back;
+}
+
+void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
+{
+    mp__chunks all = slot->chunks;
+    mp__chunk *chunk;
+    slot->chunks = (mp__chunks){0};
+    slot->cursor = NULL;
+    slot->items = 0;
+    while ((chunk = mp__chunks_pop(&all))) {
+        size_t room = keep - slot->items;
+        mp__chunk *back = chunk->count <= room ? NULL : room ? slot_cut(slot, chunk, room) : chunk;
+        if (back != chunk) {
+            slot->items += chunk->count;
+            mp__chunks_push(&slot->chunks, chunk);
+        }
+        if (back)
+            job_take_back(core, back);
+    }
+}
+
+/* --- what is to be told ------------------------------------------------------------------------------------------------ */
+
+bool mp__items_next_end(mp__core *core, mp__core_action *action)
+{
+    mp__chunk *chunk = mp__chunks_pop(&core->ended);
+    if (!chunk)
+        return false;
+    *action = (mp__core_action){.kind = MP__ACT_FAIL,
+                                .slot = chunk->slot,
+                                .generation = chunk->generation,
+                                .job = chunk->job,
+                                .first = chunk->first,
+                                .count = chunk->count,
+                                .status = chunk->status};
+    mp__chunk_free(core, chunk);
+    return true;
+}
+
+bool mp__items_next_done(mp__core *core, mp__core_action *action)
+{
+    mp__core_job *job = core->done_head;
+    if (!job)
+        return false;
+    core->done_head = job->next;
+    if (!core->done_head)
+        core->done_tail = NULL;
+    *action = (mp__core_action){.kind = MP__ACT_DONE, .slot = MP__NO_SLOT, .job = job};
+    return true;
+}

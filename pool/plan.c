@@ -1,0 +1,280 @@
+/* Who gets what: the policy of the core. core_state.h declares it; core.c keeps the books.
+ *
+ * Jobs are served in the order in which they came. A worker should have a *window* of work: what it does in MP__WINDOW_NS by
+ * the job's measured time, at least two chunks, so that it never waits for the parent; it is topped up when it is down to
+ * half. Not knowing the time, the window starts at two and at most doubles with each measurement. Near the end of a job
+ * pieces shrink with what is left, so that workers end together.
+ *
+ * When there is nothing to hand out, a worker idles and another has items that it has not started, they are taken back: at
+ * once if items are long, else once that worker has shown no progress for a while. A wrong estimate costs that while.
+ *
+ * Runs under the pool's lock, as part of the core; owns nothing but the paces and the order of the queue. When there is no chunk
+ * to be had, items wait where they are until a worker has used up one of its own. */
+#include "pool/core_state.h"
+#include <assert.h>
+
+static const uint64_t ITEM_NS_MAX = 1000000000000000u; /* eleven days: more need not be told apart */
+
+/* --- the queue --------------------------------------------------------------------------------------------------------- */
+
+void mp__plan_enqueue(mp__core *core, mp__core_job *job)
+{
+    if (job->queued)
+        return;
+    job->queued = true;
+    if (!core->queue_tail || core->queue_tail->number < job->number) { /* a new job: the usual case */
+        job->next = NULL;
+        if (core->queue_tail)
+            core->queue_tail->next = job;
+        else
+            core->queue_head = job;
+        core->queue_tail = job;
+        return;
+    }
+    mp__core_job **at = &core->queue_head;
+    while ((*at)->number < job->number)
+        at = &(*at)->next;
+    job->next = *at;
+    *at = job;
+}
+
+void mp__plan_dequeue(mp__core *core, mp__core_job *job)
+{
+    if (!job->queued)
+        return;
+    job->queued = false;
+    mp__core_job *before = NULL, **at = &core->queue_head;
+    while (*at != job) {
+        before = *at;
+        at = &before->next;
+    }
+    *at = job->next;
+    if (core->queue_tail == job)
+        core->queue_tail = before;
+}
+
+/* --- handing out ------------------------------------------------------------------------------------------------------- */
+
+static size_t job_unit(const mp__core_job *job)
+{
+    return !job->chunksize ? 1 : job->chunksize < job->n ? job->chunksize : job->n;
+}
+
+/* How many items of this job a worker should have at a time: at least two chunks. */
+static size_t job_window(const mp__core *core, const mp__core_job *job)
+{
+    size_t window = core->paces[job->task].window, unit = job_unit(job);
+    size_t least = unit <= SIZE_MAX / 2 ? 2 * unit : SIZE_MAX;
+    return window > least ? window : least;
+}
+
+/* How many items of the job the slot should get now; 0: it has enough. */
+static size_t piece_size(const mp__core *core, const mp__slot *slot, const mp__core_job *job)
+{
+    size_t unit = job_unit(job), window = job_window(core, job);
+    if (slot->items > window / 2)
+        return 0;
+    size_t share = job->waiting / (2 * (size_t)core->counts.ready) + 1, piece = window - slot->items;
+    if (piece > share)
+        piece = share;
+    return piece > unit ? piece / unit * unit : unit;
+}
+
+/* What a worker says of its time is input, not truth. */
+static uint64_t item_time(uint64_t items, uint64_t ns)
+{
+    uint64_t each = ns / items;
+    return each < 1 ? 1 : each > ITEM_NS_MAX ? ITEM_NS_MAX : each;
+}
+
+void mp__plan_measured(mp__core *core, uint32_t task, uint64_t items, uint64_t ns)
+{
+    assert(task < core->task_count);
+    mp__pace *pace = &core->paces[task];
+    uint64_t each = item_time(items, ns);
+    pace->item_ns = pace->item_ns ? (pace->item_ns + each) / 2 : each;
+    uint64_t window = MP__WINDOW_NS / pace->item_ns, most = 2 * (uint64_t)(pace->window ? pace->window : 2);
+    if (most > MP__WINDOW_ITEMS)
+        most = MP__WINDOW_ITEMS;
+    pace->window = window > most ? (size_t)most : window > 2 ? (size_t)window : 2;
+}
+
+static void slot_append(mp__slot *slot, mp__chunk *chunk)
+{
+    mp__chunks_push(&slot->chunks, chunk);
+    if (!slot->cursor)
+        slot->cursor = chunk;
+}
+
+/* From the front of what came back. Without a chunk to cut with, the whole goes. */
+static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items)
+{
+    mp__chunk *head = job->returned.head;
+    mp__chunk *cut = items < head->count ? mp__chunk_take(core, chunk_reserve(core)) : NULL;
+    if (!cut) {
+        items = head->count;
+        slot_append(slot, mp__chunks_pop(&job->returned));
+        return items;
+    }
+    *cut = (mp__chunk){.job = job, .first = head->first, .count = items, .unsent = items};
+    head->first += items;
+    head->count -= items;
+    head->unsent = head->count;
+    slot_append(slot, cut);
+    return items;
+}
+
+/* From what was never handed out. A piece that follows the slot's last one makes that one longer; the job's last piece is the
+ * chunk inside the job; 0: no chunk to be had. */
+static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items)
+{
+    size_t left = job->n - job->fresh;
+    if (items > left)
+        items = left;
+    mp__chunk *last = slot->chunks.tail;
+    if (last && last->job == job && last->first + last->count == job->fresh) {
+        last->count += items;
+        last->unsent += items;
+        if (!slot->cursor)
+            slot->cursor = last;
+    } else {
+        mp__chunk *chunk = items == left ? &job->rest : mp__chunk_take(core, chunk_reserve(core));
+        if (!chunk)
+            return 0;
+        *chunk = (mp__chunk){.job = job, .first = job->fresh, .count = items, .unsent = items};
+        slot_append(slot, chunk);
+    }
+    job->fresh += items;
+    return items;
+}
+
+typedef enum gift { GIVEN, ENOUGH, NO_CHUNK } gift;
+
+/* Gives the slot one piece of a job: first of what came back, then of the fresh, and of those in whole units only. ENOUGH: it
+ * has its window; NO_CHUNK: there is none for it. */
+static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
+{
+    size_t wanted = piece_size(core, slot, job), given = 0, unit = job_unit(job);
+    if (!wanted)
+        return ENOUGH;
+    if (!slot->items)
+        slot->moved_at = core->now;
+    while (given < wanted && given < job->waiting) {
+        size_t left = wanted - given, items;
+        if (job->returned.head)
+            items = give_returned(core, slot, job, left);
+        else if (left >= unit)
+            items = give_fresh(core, slot, job, left / unit * unit);
+        else
+            break;
+        if (!items)
+            break;
+        given += items;
+    }
+    if (!given)
+        return NO_CHUNK;
+    slot->items += given;
+    job->waiting -= given;
+    if (!job->waiting)
+        mp__plan_dequeue(core, job);
+    mp__slot_want(core, slot, MP__ACT_SEND);
+    return GIVEN;
+}
+
+static bool slot_takes(const mp__slot *slot)
+{
+    return slot->state == MP__SLOT_READY && !slot->cut;
+}
+
+/* One piece; and more from the jobs behind it when it was the last of its own. A job that cannot be given (no chunk to be
+ * had) does not keep those behind it from being given; one of which the slot has enough does, for its turn comes first. */
+void mp__plan_slot(mp__core *core, mp__slot *slot)
+{
+    mp__core_job *job = slot_takes(slot) ? core->queue_head : NULL;
+    while (job) {
+        mp__core_job *next = job->next;
+        gift given = give(core, slot, job);
+        if (given == ENOUGH || (given == GIVEN && job->queued))
+            return;
+        job = next;
+    }
+}
+
+bool mp__plan_hungry(const mp__core *core, const mp__slot *slot)
+{
+    return core->queue_head && slot->items <= job_window(core, core->queue_head) / 2;
+}
+
+/* --- taking back ------------------------------------------------------------------------------------------------------- */
+
+/* When this slot's items become worth taking back. What it is known to have started is not, and its next one may be running:
+ * only what is behind these counts. So one that had nothing to give is not asked again before it gets more. */
+static uint64_t recall_due(const mp__core *core, const mp__slot *slot)
+{
+    uint64_t begun = slot->started > slot->done ? slot->started - slot->done : 1;
+    if (!slot_takes(slot) || slot->items <= begun)
+        return MP__NEVER;
+    bool long_items = core->paces[slot->chunks.head->job->task].item_ns >= MP__RECALL_ITEM_NS;
+    return long_items ? slot->recalled_at : slot->moved_at + MP__RECALL_NS;
+}
+
+/* True if more slots idle than are being asked already: an answer brings work for one at least. */
+static bool someone_idles(const mp__core *core)
+{
+    uint32_t idle = 0, asked = 0;
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        const mp__slot *slot = &core->slots[i];
+        idle += slot_takes(slot) && !slot->items;
+        asked += slot->cut != NULL;
+    }
+    return idle > asked;
+}
+
+uint64_t mp__plan_deadline(const mp__core *core)
+{
+    uint64_t soonest = MP__NEVER;
+    if (core->queue_head || !core->counts.pending || !someone_idles(core))
+        return soonest;
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        uint64_t due = recall_due(core, &core->slots[i]);
+        if (due < soonest)
+            soonest = due;
+    }
+    return soonest;
+}
+
+/* Without a chunk to cut its queue with: another time. */
+static void slot_recall(mp__core *core, mp__slot *slot)
+{
+    slot->moved_at = core->now;
+    slot->recalled_at = core->now + MP__RECALL_NS;
+    slot->cut = mp__chunk_take(core, chunk_reserve(core));
+    if (slot->cut)
+        mp__slot_want(core, slot, MP__ACT_RECALL);
+}
+
+/* Those that have most, first. */
+static void plan_recalls(mp__core *core)
+{
+    while (mp__plan_deadline(core) <= core->now) {
+        mp__slot *most = NULL;
+        for (uint32_t i = 0; i < core->slot_count; i++) {
+            mp__slot *slot = &core->slots[i];
+            if (recall_due(core, slot) <= core->now && (!most || slot->items > most->items))
+                most = slot;
+        }
+        slot_recall(core, most);
+    }
+}
+
+void mp__plan_all(mp__core *core)
+{
+    if (!core->counts.ready)
+        return;
+    for (uint32_t i = 0; i < core->slot_count && core->queue_head; i++)
+        if (slot_takes(&core->slots[i]) && !core->slots[i].items)
+            give(core, &core->slots[i], core->queue_head);
+    for (uint32_t i = 0; i < core->slot_count && core->queue_head; i++)
+        mp__plan_slot(core, &core->slots[i]);
+    plan_recalls(core);
+}

@@ -1,0 +1,287 @@
+/* The parent's side of one worker: what goes to it, and what comes from it.
+ *
+ * Results are a stream of bytes with a position. They come through the pipe; and when the worker is dead, from where the pipe
+ * ended, out of the buffer that it shared with us: worker and parent need not have agreed on anything for that, the parent
+ * knows how many bytes it has, and the worker had written down where its buffer begins and how far it is whole.
+ *
+ * Nothing that comes is believed: a frame of a kind that is not a worker's, or larger than allowed, or a buffer position that
+ * cannot be, ends the reading of this link (NONSENSE) and nothing else. Runs under the pool's lock; never blocks, but for an
+ * orphan's last second (see read_orphan). */
+#include "pool/process/link.h"
+#include "pool/failure.h"
+#include "pool/system.h"
+#include "serial/codec.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- open and close ------------------------------------------------------------------------------------------------------ */
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
+{
+    int tasks[2], results[2];
+    if (mp__system.pipe2(tasks, O_CLOEXEC) < 0)
+        return false;
+    theirs[0] = tasks[0];
+    link->tasks_fd = tasks[1];
+    if (mp__system.pipe2(results, O_CLOEXEC) < 0)
+        return false;
+    link->results_fd = results[0];
+    theirs[1] = results[1];
+    fcntl(link->tasks_fd, F_SETFL, O_NONBLOCK); /* of our ends only: each end of a pipe has flags of its own */
+    fcntl(link->results_fd, F_SETFL, O_NONBLOCK);
+    fcntl(link->tasks_fd, F_SETPIPE_SZ, size); /* asked for, not needed: what is given is taken */
+    fcntl(link->results_fd, F_SETPIPE_SZ, size);
+    theirs[2] = mp__system.memfd_create("millpond", MFD_CLOEXEC);
+    if (theirs[2] < 0 || mp__system.ftruncate(theirs[2], sizeof(mp__shared)) < 0)
+        return false;
+    void *shared = mp__system.mmap(NULL, sizeof(mp__shared), PROT_READ | PROT_WRITE, MAP_SHARED, theirs[2], 0);
+    link->shared = shared == MAP_FAILED ? NULL : shared;
+    return link->shared;
+}
+
+bool mp__link_open(mp__link *link, uint32_t slot, uint32_t generation, int pipe_size, int theirs[MP__CONTROL_FDS])
+{
+    *link = (mp__link){.slot = slot, .generation = generation, .tasks_fd = -1, .results_fd = -1, .task = MP__NO_TASK};
+    for (int i = 0; i < MP__CONTROL_FDS; i++)
+        theirs[i] = -1;
+    mp__frame_reader_init(&link->reader, MP__FROM_WORKER, MP_ITEM_SIZE_MAX);
+    if (set_up(link, pipe_size, theirs)) {
+        link->state = MP__LINK_OPEN;
+        return true;
+    }
+    mp__system_failure(&link->error, errno, "no pipes or memory for worker %u", slot);
+    for (int i = 0; i < MP__CONTROL_FDS; i++)
+        close_fd(&theirs[i]);
+    mp__link_close(link);
+    return false;
+}
+
+/* The error and what is owed stay: they are told after the link is closed. */
+void mp__link_close(mp__link *link)
+{
+    close_fd(&link->tasks_fd);
+    close_fd(&link->results_fd);
+    if (link->shared)
+        munmap(link->shared, sizeof *link->shared);
+    link->shared = NULL;
+    mp__outbox_fini(&link->outbox);
+    mp__frame_reader_fini(&link->reader);
+    link->state = MP__LINK_NONE;
+}
+
+/* --- sending ------------------------------------------------------------------------------------------------------------- */
+
+/* The order of results must have no hole: the worker sends this back in the item's place. */
+static bool refuse(mp__link *link, const mp__fault *fault)
+{
+    char text[sizeof fault->path + sizeof fault->message + 32], message[MP_MESSAGE_MAX];
+    mp__fault_text(fault, text, sizeof text);
+    snprintf(message, sizeof message, "the item cannot be sent: %s", text);
+    mp__refusal refusal = {.status = (int32_t)fault->status, .message = {message, strlen(message)}};
+    mp__fault again = {0};
+    return mp__outbox_value(&link->outbox, MP__REFUSED, &mp__refusal_type, &refusal, &again) == MP_OK;
+}
+
+void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *item)
+{
+    bool ok = true;
+    if (item->task != link->task || item->index != link->next_item) {
+        mp__run run = {.task = item->task, .item = item->index};
+        ok = mp__outbox_raw(&link->outbox, MP__RUN, &run, sizeof run);
+    }
+    link->task = item->task;
+    link->next_item = item->index + 1;
+    mp__fault fault = {0};
+    if (ok && mp__outbox_value(&link->outbox, MP__ITEM, tasks->tasks[item->task]->input, item->value, &fault) != MP_OK)
+        ok = refuse(link, &fault);
+    if (!ok) { /* no memory even to say so: this life must end, and the item comes back unstarted */
+        mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->slot);
+        link->distrusted = link->deaf = true;
+    }
+}
+
+/* --- what comes ---------------------------------------------------------------------------------------------------------- */
+
+static void name_worker(const mp__link *link, mp_error *error)
+{
+    error->worker = (int)link->slot;
+    error->pid = link->pid;
+}
+
+static bool nonsense(mp__link *link, mp__event *event, const char *what)
+{
+    mp__failure(&link->error, MP_ECRASHED, "the worker was ended, for it wrote nonsense into its results (%s): has a task "
+                "written to a descriptor or to memory that is not its own?", what);
+    link->distrusted = link->deaf = true;
+    name_worker(link, &link->error);
+    *event = (mp__event){.kind = MP__EV_NONSENSE, .slot = link->slot, .generation = link->generation, .error = &link->error};
+    return true;
+}
+
+static bool take_failure(mp__link *link, mp__event *event)
+{
+    mp__refusal refusal;
+    mp__fault fault = {0};
+    mp__buffer scratch = {0};
+    bool ok = mp__decode_input(&mp__refusal_type, &link->frame, &refusal, &scratch, &fault) == MP_OK && refusal.status != 0;
+    if (ok)
+        mp__failure(&link->error, (mp_status)refusal.status, "%.*s", (int)refusal.message.size,
+                    refusal.message.size ? (const char *)refusal.message.data : "");
+    mp__buffer_fini(&scratch);
+    name_worker(link, &link->error);
+    event->frame = NULL;
+    return ok || nonsense(link, event, "a failure that is none");
+}
+
+static bool take_hello(mp__link *link, mp__event *event)
+{
+    mp__hello hello;
+    if (link->frame.size != sizeof hello || link->pid)
+        return nonsense(link, event, "a second greeting");
+    memcpy(&hello, link->frame.data, sizeof hello);
+    if (hello.protocol != MP__PROTOCOL || hello.pid <= 0)
+        return nonsense(link, event, "a greeting of another version");
+    link->pid = hello.pid;
+    event->kind = MP__EV_READY;
+    return true;
+}
+
+static bool take_frame(mp__link *link, mp__event *event)
+{
+    link->error.status = MP_OK;
+    name_worker(link, &link->error);
+    *event = (mp__event){.kind = MP__EV_RESULT, .slot = link->slot, .generation = link->generation, .frame = &link->frame,
+                         .error = &link->error,
+                         .busy_ns = atomic_load_explicit(&link->shared->busy_ns, memory_order_relaxed)};
+    if (link->frame.kind == MP__HELLO)
+        return take_hello(link, event);
+    if (!link->pid)
+        return nonsense(link, event, "results before a greeting");
+    return link->frame.kind == MP__FAILURE ? take_failure(link, event) : true;
+}
+
+/* More bytes from its pipe; 0: it has ended; < 0: there are none now, or no memory for them. */
+static ssize_t read_pipe(mp__link *link)
+{
+    uint8_t *where;
+    size_t room;
+    if (!mp__frame_reader_space(&link->reader, &where, &room))
+        return -1;
+    ssize_t got = mp__system.read(link->results_fd, where, room);
+    if (got > 0) {
+        mp__frame_reader_filled(&link->reader, (size_t)got);
+        link->received += (uint64_t)got;
+    }
+    return got;
+}
+
+/* The zygote is gone and its workers with it, but nobody tells when: they die with it, by PR_SET_PDEATHSIG, which takes the
+ * kernel a moment. So its pipe is waited for, a second at most: a child of a task's may hold it open. */
+static ssize_t read_orphan(mp__link *link)
+{
+    struct pollfd fd = {.fd = link->results_fd, .events = POLLIN};
+    return poll(&fd, 1, 1000) > 0 ? read_pipe(link) : 0;
+}
+
+/* More bytes from the shared buffer of a dead worker; false: that was all. */
+static bool read_buffer(mp__link *link)
+{
+    uint64_t base = atomic_load_explicit(&link->shared->base, memory_order_acquire);
+    uint64_t committed = atomic_load_explicit(&link->shared->committed, memory_order_acquire);
+    if (base > link->received || committed <= link->received || committed - base > MP__SHARED_BUFFER)
+        return false;
+    uint8_t *where;
+    size_t room, left = (size_t)(committed - link->received);
+    if (!mp__frame_reader_space(&link->reader, &where, &room))
+        return false;
+    if (room > left)
+        room = left;
+    memcpy(where, link->shared->buffer + (link->received - base), room);
+    mp__frame_reader_filled(&link->reader, room);
+    link->received += room;
+    return true;
+}
+
+/* --- its end ------------------------------------------------------------------------------------------------------------- */
+
+static void describe_end(mp__link *link)
+{
+    mp_error *error = &link->error;
+    bool known = link->distrusted; /* then the error says it already */
+    int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
+    int code = link->has_status && WIFEXITED(link->status) ? WEXITSTATUS(link->status) : -1;
+    if (!known && signal) {
+        const char *name = sigabbrev_np(signal), *text = sigdescr_np(signal);
+        mp__failure(error, MP_ECRASHED, "the worker was killed by SIG%s (%s)%s", name ? name : "?", text ? text : "unknown",
+                    signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "");
+    } else if (!known && code >= 0) {
+        mp__failure(error, MP_ECRASHED, "the worker exited with code %d in the middle of its work", code);
+    } else if (!known) {
+        mp__failure(error, MP_ECRASHED, "the worker died with the process that it was forked from");
+    }
+    error->signal = signal;
+    error->exit_code = code;
+    name_worker(link, error);
+}
+
+static bool lost(mp__link *link, mp__event *event)
+{
+    uint64_t claim = atomic_load_explicit(&link->shared->claim, memory_order_acquire);
+    describe_end(link);
+    *event = (mp__event){.kind = MP__EV_LOST, .slot = link->slot, .generation = link->generation,
+                         .started = claim & MP__STARTED_MASK, .error = &link->error};
+    mp__link_close(link);
+    return true;
+}
+
+/* One step on: more bytes, or the next state. False: nothing to be had now. */
+static bool advance(mp__link *link)
+{
+    ssize_t got;
+    switch (link->state) {
+    case MP__LINK_OPEN:
+        if (!link->budget)
+            return false;
+        link->budget--;
+        got = read_pipe(link);
+        if (got == 0)
+            link->state = MP__LINK_ENDED;
+        return got > 0 || (got < 0 && errno == EINTR);
+    case MP__LINK_DEAD:
+        got = link->orphaned ? read_orphan(link) : read_pipe(link);
+        if (got <= 0 && !(got < 0 && errno == EINTR))
+            link->state = MP__LINK_TAIL;
+        return true;
+    case MP__LINK_TAIL: return read_buffer(link);
+    default: return false;
+    }
+}
+
+bool mp__link_next(mp__link *link, mp__event *event)
+{
+    while (!link->distrusted) {
+        if (link->state == MP__LINK_NONE)
+            return false;
+        if (mp__frame_reader_next(&link->reader, &link->frame))
+            return take_frame(link, event);
+        if (link->reader.status != MP_OK)
+            return nonsense(link, event, mp_status_text(link->reader.status));
+        if (!advance(link))
+            break;
+    }
+    bool over = link->state == MP__LINK_TAIL || (link->distrusted && link->state == MP__LINK_DEAD);
+    return over && lost(link, event);
+}

@@ -1,0 +1,55 @@
+/* A link: the parent's side of one worker process, from the pipes that are made for it to the report of its death. */
+#ifndef MP__PROCESS_LINK_H
+#define MP__PROCESS_LINK_H
+#include "pool/backend.h"
+#include "pool/process/outbox.h"
+#include "pool/process/protocol.h"
+#include "serial/frame.h"
+
+/*     NONE -> OPEN -> ENDED -> DEAD -> TAIL -> NONE     ENDED: its pipe has ended, the report of its death has not come
+ *               `---------------^                       DEAD: reported; the pipe is read to its end. TAIL: then the buffer */
+typedef enum mp__link_state { MP__LINK_NONE, MP__LINK_OPEN, MP__LINK_ENDED, MP__LINK_DEAD, MP__LINK_TAIL } mp__link_state;
+
+typedef struct mp__link {
+    mp__link_state state;
+    uint32_t slot, generation;
+    int tasks_fd, results_fd; /* our ends, non-blocking */
+    mp__shared *shared;
+    int32_t pid; /* 0: not known yet */
+
+    mp__outbox outbox;
+    bool waits;     /* for room in its pipe */
+    bool deaf;      /* it reads no more, or must not: nothing is sent */
+    uint32_t task;  /* of the last item sent, and which comes next; MP__NO_TASK: say it again */
+    size_t next_item;
+    uint64_t epoch; /* of recalls */
+
+    mp__frame_reader reader;
+    uint64_t received;  /* bytes of its stream that have come, by whatever way */
+    bool distrusted;    /* it spoke nonsense: nothing more is read */
+    unsigned budget;    /* reads left before others have their turn */
+    mp__frame frame;    /* of the event that was given out last */
+    mp_error error;
+
+    bool has_status;    /* of waitpid */
+    int status;
+    bool orphaned;      /* the zygote is gone: there will be no report */
+    bool owes_recalled, owes_failed; /* events that `next` has still to give */
+    uint64_t started;   /* for RECALLED */
+} mp__link;
+
+#define MP__NO_TASK UINT32_MAX
+
+enum { MP__OUTBOX_FULL = 128 * 1024, MP__READS = 16 };
+
+/* Makes pipes and shared memory; `theirs` are the worker's ends, to be closed by the caller once they are on their way. On
+ * failure nothing is left, and the link's error says why. */
+bool mp__link_open(mp__link *link, uint32_t slot, uint32_t generation, int pipe_size, int theirs[MP__CONTROL_FDS]);
+void mp__link_close(mp__link *link);
+
+/* Adds an item, or in its place what is wrong with it. */
+void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *item);
+/* The next event of what it sent; false: none now. Returns RESULT, READY, NONSENSE, LOST. */
+bool mp__link_next(mp__link *link, mp__event *event);
+
+#endif

@@ -1,0 +1,152 @@
+/* What is on its way into a pipe. The parent has one for each worker, on a non-blocking descriptor; a worker uses one for
+ * results that are too large for its shared buffer, on a blocking one.
+ *
+ * Small frames are gathered in one buffer and go out in one write. A blob is never copied: it is written from where it lies,
+ * and whoever owns it keeps it until then. Used under the pool's lock, or by the worker's only thread. */
+#include "pool/process/outbox.h"
+#include "pool/system.h"
+#include "serial/memory.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECES = 32 };
+
+void mp__outbox_fini(mp__outbox *outbox)
+{
+    mp__buffer_fini(&outbox->bytes);
+    mp__blobs_fini(&outbox->scratch);
+    free(outbox->blobs);
+    *outbox = (mp__outbox){0};
+}
+
+static bool reserve_blobs(mp__outbox *outbox, size_t more)
+{
+    if (outbox->blob_capacity - outbox->blob_count >= more)
+        return true;
+    size_t capacity = 2 * outbox->blob_capacity + more;
+    mp__outbox_blob *blobs = mp__memory.realloc(outbox->blobs, capacity * sizeof *blobs);
+    if (!blobs)
+        return false;
+    outbox->blobs = blobs;
+    outbox->blob_capacity = capacity;
+    return true;
+}
+
+mp_status mp__outbox_value(mp__outbox *outbox, unsigned kind, const mp_type *type, const void *value, mp__fault *fault)
+{
+    size_t before = outbox->bytes.size;
+    mp__blobs *blobs = &outbox->scratch;
+    blobs->count = 0;
+    mp_status status = mp__frame_write(&outbox->bytes, kind, type, value, blobs, fault);
+    if (status || !blobs->count)
+        return status;
+    if (!reserve_blobs(outbox, blobs->count)) {
+        outbox->bytes.size = before;
+        return mp__fault_set(fault, MP_ENOMEM, 0, "no memory for %zu blobs", blobs->count);
+    }
+    size_t control = outbox->bytes.size - before - MP__FRAME_LONG, end = control;
+    for (size_t i = 0; i < blobs->count; i++) {
+        const mp__blob *blob = &blobs->items[i];
+        outbox->blobs[outbox->blob_count++] = (mp__outbox_blob){
+            .data = blob->data, .size = blob->size, .gap = blob->offset - end, .at = outbox->bytes.size};
+        end = blob->offset + blob->size;
+    }
+    return MP_OK;
+}
+
+bool mp__outbox_raw(mp__outbox *outbox, unsigned kind, const void *bytes, size_t size)
+{
+    return mp__frame_write_raw(&outbox->bytes, kind, bytes, size);
+}
+
+uint64_t mp__outbox_size(const mp__outbox *outbox)
+{
+    uint64_t size = mp__outbox_waiting(outbox);
+    for (size_t i = outbox->blob_next; i < outbox->blob_count; i++)
+        size += outbox->blobs[i].gap + outbox->blobs[i].size;
+    return size - outbox->blob_sent;
+}
+
+static int add_piece(struct iovec *pieces, int count, const void *data, size_t size)
+{
+    if (size)
+        pieces[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+    return count;
+}
+
+/* The next pieces in order: our bytes up to a blob, its gap, its data, and so on. */
+static int gather(const mp__outbox *outbox, struct iovec *pieces)
+{
+    static const char zeros[MP__BLOB_ALIGN + MP__BLOB_GAP];
+    size_t sent = outbox->sent, skip = outbox->blob_sent;
+    int count = 0;
+    for (size_t i = outbox->blob_next; i < outbox->blob_count; i++) {
+        if (count + 3 >= PIECES)
+            return count;
+        const mp__outbox_blob *blob = &outbox->blobs[i];
+        size_t gap = skip < blob->gap ? blob->gap - skip : 0, done = skip > blob->gap ? skip - blob->gap : 0;
+        count = add_piece(pieces, count, outbox->bytes.data + sent, blob->at - sent);
+        count = add_piece(pieces, count, zeros, gap);
+        count = add_piece(pieces, count, blob->data + done, blob->size - done);
+        sent = blob->at;
+        skip = 0;
+    }
+    return add_piece(pieces, count, outbox->bytes.data + sent, outbox->bytes.size - sent);
+}
+
+/* Takes `written` bytes off the front, piece by piece as gather laid them out. */
+static void advance(mp__outbox *outbox, size_t written)
+{
+    while (written) {
+        const mp__outbox_blob *blob = mp__outbox_borrows(outbox) ? &outbox->blobs[outbox->blob_next] : NULL;
+        size_t ours = (blob ? blob->at : outbox->bytes.size) - outbox->sent, take = written < ours ? written : ours;
+        outbox->sent += take;
+        written -= take;
+        if (!blob)
+            continue;
+        size_t rest = blob->gap + blob->size - outbox->blob_sent;
+        take = written < rest ? written : rest;
+        outbox->blob_sent += take;
+        written -= take;
+        if (take == rest) {
+            outbox->blob_next++;
+            outbox->blob_sent = 0;
+        }
+    }
+}
+
+/* Forgets what has been written, so that a way that is never quite empty does not grow for ever. */
+static void compact(mp__outbox *outbox)
+{
+    size_t sent = outbox->sent, blobs = outbox->blob_count - outbox->blob_next;
+    memmove(outbox->bytes.data, outbox->bytes.data + sent, outbox->bytes.size - sent);
+    outbox->bytes.size -= sent;
+    outbox->sent = 0;
+    if (outbox->blob_next)
+        memmove(outbox->blobs, outbox->blobs + outbox->blob_next, blobs * sizeof *outbox->blobs);
+    outbox->blob_count = blobs;
+    outbox->blob_next = 0;
+    for (size_t i = 0; i < blobs; i++)
+        outbox->blobs[i].at -= sent;
+}
+
+int mp__outbox_write(mp__outbox *outbox, int fd)
+{
+    struct iovec pieces[PIECES];
+    while (mp__outbox_waiting(outbox) || mp__outbox_borrows(outbox)) {
+        ssize_t written = mp__system.writev(fd, pieces, gather(outbox, pieces));
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0) {
+            int failed = errno;
+            if (outbox->sent > outbox->bytes.size / 2)
+                compact(outbox);
+            return failed;
+        }
+        advance(outbox, (size_t)written);
+    }
+    outbox->bytes.size = outbox->sent = 0;
+    outbox->blob_count = outbox->blob_next = 0;
+    return 0;
+}

@@ -1,0 +1,44 @@
+/* What is on its way into a pipe: bytes of ours, and blobs that belong to somebody else, in order. */
+#ifndef MP__PROCESS_OUTBOX_H
+#define MP__PROCESS_OUTBOX_H
+#include "serial/frame.h"
+
+/* Blobs follow the bytes before `at`, each behind a gap of zeros. */
+typedef struct mp__outbox_blob {
+    const char *data;
+    size_t size, gap;
+    size_t at; /* offset in `bytes` */
+} mp__outbox_blob;
+
+typedef struct mp__outbox {
+    mp__buffer bytes;
+    size_t sent; /* of `bytes` */
+    mp__outbox_blob *blobs;
+    size_t blob_count, blob_capacity, blob_next;
+    size_t blob_sent; /* of the next blob: gap and data */
+    mp__blobs scratch;
+} mp__outbox;
+
+void mp__outbox_fini(mp__outbox *outbox);
+
+/* Adds a frame; the value's blobs are borrowed until they have been written. On failure nothing was added. */
+mp_status mp__outbox_value(mp__outbox *outbox, unsigned kind, const mp_type *type, const void *value, mp__fault *fault);
+bool mp__outbox_raw(mp__outbox *outbox, unsigned kind, const void *bytes, size_t size);
+
+/* Bytes of ours that wait; and whether memory of somebody else's is still needed. */
+static inline size_t mp__outbox_waiting(const mp__outbox *outbox)
+{
+    return outbox->bytes.size - outbox->sent;
+}
+static inline bool mp__outbox_borrows(const mp__outbox *outbox)
+{
+    return outbox->blob_next < outbox->blob_count;
+}
+
+/* Everything that waits, blobs and gaps included. */
+uint64_t mp__outbox_size(const mp__outbox *outbox);
+
+/* Writes what it can. 0: all is written; EAGAIN: a non-blocking descriptor is full; else errno: the other side is gone. */
+int mp__outbox_write(mp__outbox *outbox, int fd);
+
+#endif

@@ -1,0 +1,351 @@
+/* A worker process: one thread that takes frames from its tasks pipe, runs tasks, and gives results back.
+ *
+ * Results gather in the shared buffer, whole frames, committed one by one; they go into the pipe when the buffer is full
+ * enough, when they have waited long enough, and always before the worker blocks. So whenever it dies, the parent finds what
+ * is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
+ *
+ * It holds five descriptors: 0 is /dev/null, 1 and 2 are the program's, then its two pipes. It leaves by _exit, always: the
+ * program's atexit handlers and unflushed files belong to the parent. Whatever else goes wrong here (no memory for a value, a
+ * result that cannot be encoded) is its item's failure. */
+#include "pool/process/worker.h"
+#include "pool/call.h"
+#include "pool/process/outbox.h"
+#include "pool/process/protocol.h"
+#include "pool/system.h"
+#include "serial/codec.h"
+#include "serial/frame.h"
+#include "serial/memory.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TASKS = 3, /* descriptors */
+    RESULTS = 4,
+    EXIT_GONE = 0,      /* the parent is gone or says stop */
+    EXIT_SETUP = 125,   /* the shared memory cannot be had */
+    EXIT_PROTOCOL = 126, /* the parent speaks nonsense */
+    LOOK_NS = 50000,    /* look at the clock about this often */
+    WAIT_NS = 200000,   /* a result waits at most this long for others, between items */
+    LOOK_ITEMS = 1024
+};
+
+typedef struct worker {
+    const mp__worker_start *start;
+    mp__shared *shared;
+    mp__frame_reader reader;
+    mp__buffer results; /* fixed, over shared->buffer */
+    uint64_t base;      /* offset of its beginning in the stream of results */
+    mp__outbox large;   /* results that do not fit it */
+    mp__blobs blobs;
+    uint64_t epoch, started; /* of shared->claim, as we know it */
+    const mp_task *task;     /* of the items that come */
+    size_t next_item;
+    void *input, *output; /* room for one value each */
+    size_t room;
+    mp__buffer scratch; /* what the input points to */
+    mp_call call;
+    uint64_t looked_at, flushed_at; /* ns */
+    unsigned until_look, looked_items;
+} worker;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+_Noreturn static void leave(int code)
+{
+    fflush(stdout);
+    _exit(code);
+}
+
+/* --- results ------------------------------------------------------------------------------------------------------------- */
+
+/* The buffer is empty, and the stream has come this far. One store each: whatever the parent finds, nothing is lost or twice:
+ * before it, what the pipe has is all there is; after it, there is nothing in the buffer. */
+static void begin_buffer(worker *w, uint64_t base)
+{
+    w->base = base;
+    w->results.size = 0;
+    atomic_store_explicit(&w->shared->committed, base, memory_order_release);
+    atomic_store_explicit(&w->shared->base, base, memory_order_release);
+}
+
+static void commit(worker *w)
+{
+    atomic_store_explicit(&w->shared->committed, w->base + w->results.size, memory_order_release);
+}
+
+static void flush_results(worker *w)
+{
+    size_t size = w->results.size, done = 0;
+    if (!size)
+        return;
+    while (done < size) {
+        struct iovec rest = {w->results.data + done, size - done};
+        ssize_t written = mp__system.writev(RESULTS, &rest, 1);
+        if (written >= 0)
+            done += (size_t)written;
+        else if (errno != EINTR)
+            leave(EXIT_GONE);
+    }
+    begin_buffer(w, w->base + size);
+}
+
+/* A frame of bytes. It fits when the buffer is empty: messages are bounded. */
+static void put_raw(worker *w, unsigned kind, const void *bytes, size_t size)
+{
+    if (!mp__frame_write_raw(&w->results, kind, bytes, size)) {
+        flush_results(w);
+        if (!mp__frame_write_raw(&w->results, kind, bytes, size))
+            leave(EXIT_PROTOCOL);
+    }
+    commit(w);
+}
+
+static void put_failure(worker *w, mp_status status, const char *message)
+{
+    mp__refusal refusal = {.status = (int32_t)status, .message = {message, strlen(message)}};
+    mp__fault fault = {0};
+    if (mp__frame_write(&w->results, MP__FAILURE, &mp__refusal_type, &refusal, &w->blobs, &fault) != MP_OK) {
+        flush_results(w);
+        fault = (mp__fault){0};
+        if (mp__frame_write(&w->results, MP__FAILURE, &mp__refusal_type, &refusal, &w->blobs, &fault) != MP_OK)
+            leave(EXIT_PROTOCOL);
+    }
+    commit(w);
+}
+
+static void put_fault(worker *w, const char *what, const mp__fault *fault)
+{
+    char text[sizeof fault->path + sizeof fault->message + 32], message[MP_MESSAGE_MAX];
+    mp__fault_text(fault, text, sizeof text);
+    snprintf(message, sizeof message, "%s: %s", what, text);
+    put_failure(w, fault->status, message);
+}
+
+/* Past the buffer: blobs are written from where the task left them. Until the last byte is out the item is not finished. */
+static void put_large(worker *w, const mp_type *type, const void *value)
+{
+    mp__fault fault = {0};
+    flush_results(w);
+    if (mp__outbox_value(&w->large, MP__VALUE, type, value, &fault) != MP_OK) {
+        put_fault(w, "the result cannot be sent", &fault);
+        return;
+    }
+    uint64_t size = mp__outbox_size(&w->large);
+    if (mp__outbox_write(&w->large, RESULTS) != 0)
+        leave(EXIT_GONE);
+    begin_buffer(w, w->base + size);
+}
+
+static void put_value(worker *w, const mp_type *type, const void *value)
+{
+    mp__fault fault = {0};
+    size_t before = w->results.size;
+    w->blobs.count = 0;
+    mp_status status = mp__frame_write(&w->results, MP__VALUE, type, value, &w->blobs, &fault);
+    if (status == MP_OK && !w->blobs.count) {
+        commit(w);
+        return;
+    }
+    w->results.size = before;
+    if (status == MP_OK || status == MP_ENOMEM)
+        put_large(w, type, value);
+    else
+        put_fault(w, "the result cannot be sent", &fault);
+}
+
+/* --- items --------------------------------------------------------------------------------------------------------------- */
+
+/* False: the parent has taken it back, and all that follows until it says so. See mp__shared. */
+static bool claim(worker *w)
+{
+    uint64_t known = w->epoch * MP__EPOCH_ONE + w->started;
+    if (!atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
+                                                 memory_order_acquire))
+        return false;
+    w->started++;
+    return true;
+}
+
+static bool make_room(worker *w, const mp_task *task)
+{
+    size_t need = task->input->size > task->output->size ? task->input->size : task->output->size;
+    if (need <= w->room)
+        return true;
+    free(w->input);
+    free(w->output);
+    w->room = 0;
+    size_t size = (need + 63) / 64 * 64;
+    w->input = mp__memory.aligned_alloc(64, size);
+    w->output = mp__memory.aligned_alloc(64, size);
+    if (w->input && w->output)
+        w->room = size;
+    return w->room;
+}
+
+static void run_item(worker *w, mp__frame *frame)
+{
+    size_t item = w->next_item++;
+    if (!w->task)
+        leave(EXIT_PROTOCOL);
+    if (!claim(w))
+        return;
+    const mp_task *task = w->task;
+    mp__fault fault = {0};
+    if (!make_room(w, task)) {
+        put_failure(w, MP_ENOMEM, "no memory for the task's input and output");
+        return;
+    }
+    if (mp__decode_input(task->input, frame, w->input, &w->scratch, &fault) != MP_OK) {
+        put_fault(w, "the item cannot be read", &fault);
+        return;
+    }
+    memset(w->output, 0, task->output->size);
+    mp__call_begin(&w->call, item);
+    mp_status status = mp__call_status(&w->call, task->run(w->input, w->output, &w->call));
+    if (status == MP_OK)
+        put_value(w, task->output, w->output);
+    else
+        put_failure(w, status, w->call.message);
+}
+
+static void begin_run(worker *w, const mp__frame *frame)
+{
+    mp__run run;
+    if (frame->size != sizeof run)
+        leave(EXIT_PROTOCOL);
+    memcpy(&run, frame->data, sizeof run);
+    if (run.task >= w->start->tasks->count)
+        leave(EXIT_PROTOCOL);
+    w->task = w->start->tasks->tasks[run.task];
+    w->next_item = (size_t)run.item;
+}
+
+static void resume(worker *w, const mp__frame *frame)
+{
+    if (frame->size != sizeof w->epoch)
+        leave(EXIT_PROTOCOL);
+    memcpy(&w->epoch, frame->data, sizeof w->epoch);
+}
+
+/* --- time ---------------------------------------------------------------------------------------------------------------- */
+
+static void account(worker *w)
+{
+    uint64_t now = now_ns(), spent = now - w->looked_at;
+    atomic_fetch_add_explicit(&w->shared->busy_ns, spent, memory_order_relaxed);
+    uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
+    w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
+    w->looked_items = 0;
+    w->looked_at = now;
+}
+
+/* After an item. Clocks cost more than small items: looked at once in LOOK_NS worth of them. */
+static void between_items(worker *w)
+{
+    w->looked_items++;
+    if (w->looked_items >= w->until_look)
+        account(w);
+    if (w->results.size < MP__FLUSH_AT && w->looked_at - w->flushed_at < WAIT_NS)
+        return;
+    flush_results(w);
+    w->flushed_at = w->looked_at;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------------ */
+
+/* There is nothing to run: what is finished goes out, and the worker sleeps until something comes. */
+static void wait_for_frames(worker *w)
+{
+    uint8_t *where;
+    size_t room;
+    account(w);
+    flush_results(w);
+    fflush(stdout);
+    if (!mp__frame_reader_space(&w->reader, &where, &room))
+        leave(w->reader.status == MP_ENOMEM ? EXIT_SETUP : EXIT_PROTOCOL);
+    ssize_t got = mp__system.read(TASKS, where, room);
+    if (got == 0 || (got < 0 && errno != EINTR))
+        leave(EXIT_GONE);
+    if (got > 0)
+        mp__frame_reader_filled(&w->reader, (size_t)got);
+    w->looked_at = w->flushed_at = now_ns();
+}
+
+_Noreturn static void serve(worker *w)
+{
+    mp__frame frame;
+    for (;;) {
+        while (!mp__frame_reader_next(&w->reader, &frame))
+            wait_for_frames(w);
+        switch (frame.kind) {
+        case MP__RUN: begin_run(w, &frame); break;
+        case MP__ITEM:
+            run_item(w, &frame);
+            between_items(w);
+            break;
+        case MP__REFUSED:
+            w->next_item++;
+            if (claim(w))
+                put_raw(w, MP__FAILURE, frame.data, frame.size);
+            break;
+        case MP__RESUME: resume(w, &frame); break;
+        default: flush_results(w); leave(EXIT_GONE);
+        }
+    }
+}
+
+/* A task that calls exit ends here: the first of the handlers, for it was registered last, and the last, for it does not
+ * return. */
+static void left_by_exit(int status, void *unused)
+{
+    (void)unused;
+    leave(status);
+}
+
+/* The zygote's death is ours, also in the middle of a task; if it died before we asked, we have another parent already. */
+static void follow(const mp__worker_start *start)
+{
+    char name[16];
+    snprintf(name, sizeof name, "mp-worker-%u", start->slot);
+    prctl(PR_SET_NAME, name);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != start->parent)
+        _exit(EXIT_GONE);
+}
+
+static mp__shared *take_descriptors(const mp__worker_start *start)
+{
+    mp__shared *shared =
+        mp__system.mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
+    if (shared == MAP_FAILED)
+        _exit(EXIT_SETUP);
+    dup3(start->tasks_fd, TASKS, O_CLOEXEC); /* the zygote's own are 3 and 4: no number of ours is below 5 */
+    dup3(start->results_fd, RESULTS, O_CLOEXEC);
+    close_range(RESULTS + 1, ~0u, 0);
+    return shared;
+}
+
+_Noreturn void mp__worker_run(const mp__worker_start *start)
+{
+    follow(start);
+    worker w = {.start = start, .shared = take_descriptors(start), .until_look = 1,
+                .call = {.worker = (int)start->slot}};
+    w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
+    mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
+    on_exit(left_by_exit, NULL);
+    mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid()};
+    put_raw(&w, MP__HELLO, &hello, sizeof hello);
+    w.looked_at = w.flushed_at = now_ns();
+    sigprocmask(SIG_SETMASK, &start->mask, NULL);
+    serve(&w);
+}

@@ -1,0 +1,20 @@
+/* A worker process: takes items from its pipe, runs tasks, gives results back. */
+#ifndef MP__PROCESS_WORKER_H
+#define MP__PROCESS_WORKER_H
+#include "pool/registry.h"
+#include <signal.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct mp__worker_start {
+    pid_t parent; /* the zygote */
+    uint32_t slot;
+    int tasks_fd, results_fd, shared_fd;
+    sigset_t mask; /* signal mask of whoever opened the pool */
+    const mp__task_table *tasks;
+} mp__worker_start;
+
+/* In the forked child. Leaves when it is told to stop, when its pipe ends, or with its zygote. */
+_Noreturn void mp__worker_run(const mp__worker_start *start);
+
+#endif

@@ -1,0 +1,185 @@
+/* The zygote: forked from the program when a pool opens, and nothing but a place to fork workers from.
+ *
+ * One thread, no allocation, only system calls: whatever locks the program's other threads held at the fork stay where they
+ * are. It waits for three things: packets from the owner, the death of a child, the death of the owner (the end of the control
+ * socket, and a pidfd besides, since a child that the program forked may hold the socket open).
+ *
+ * Why it exists: workers need a parent that outlives no one and forks from a snapshot. PR_SET_PDEATHSIG follows the thread
+ * that forked; this thread lives as long as the process. It reaps, so a signal for a worker goes through it: it alone knows
+ * whether a pid is still that worker's. When it ends, its workers are killed. */
+#include "pool/process/zygote.h"
+#include "pool/process/protocol.h"
+#include "pool/process/worker.h"
+#include "pool/system.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct zygote {
+    const mp__zygote_config *config;
+    int control, deaths, owner; /* descriptors; `owner` is -1 where there are no pidfds */
+} zygote;
+
+_Noreturn static void leave(const zygote *z)
+{
+    for (uint32_t i = 0; i < z->config->slots; i++)
+        if (z->config->children[i].pid)
+            kill(z->config->children[i].pid, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+        ;
+    _exit(0);
+}
+
+static void tell(const zygote *z, const mp__control *message)
+{
+    while (send(z->control, message, sizeof *message, MSG_NOSIGNAL) < 0)
+        if (errno != EINTR)
+            leave(z);
+}
+
+/* --- descriptors and signals, once --------------------------------------------------------------------------------------- */
+
+/* Standard input is empty; 1 and 2 exist, so that no pipe of ours gets their number; and of all others only `keep` stays. */
+static int keep_one_descriptor(int keep)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (null >= 0 && null < 2)
+        null = fcntl(null, F_DUPFD_CLOEXEC, 2);
+    if (null >= 0)
+        dup2(null, 0);
+    for (int fd = 1; fd <= 2; fd++)
+        if (null >= 0 && fcntl(fd, F_GETFD) < 0)
+            dup2(null, fd);
+    if (keep != 3) {
+        dup2(keep, 3);
+        fcntl(3, F_SETFD, FD_CLOEXEC);
+    }
+    close_range(4, ~0u, 0);
+    return 3;
+}
+
+/* The program's handlers are not for us; what it ignores, its children ignore. Workers get their own mask back. */
+static int set_signals(void)
+{
+    sigset_t all, child;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            signal(number, SIG_DFL);
+    }
+    signal(SIGINT, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored, it would have the kernel reap, and no death were ever told */
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* --- serving ------------------------------------------------------------------------------------------------------------- */
+
+static void start(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
+{
+    pid_t zygote_pid = getpid();
+    pid_t pid = mp__system.fork();
+    if (pid == 0)
+        mp__worker_run(&(mp__worker_start){.parent = zygote_pid, .slot = message->slot, .tasks_fd = fds[0], .results_fd = fds[1],
+                                           .shared_fd = fds[2], .mask = z->config->mask, .tasks = z->config->tasks});
+    int failed = errno;
+    for (int i = 0; i < MP__CONTROL_FDS; i++)
+        close(fds[i]);
+    if (pid < 0) {
+        tell(z, &(mp__control){.kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation,
+                               .value = failed});
+        return;
+    }
+    z->config->children[message->slot] = (struct mp__zygote_child){pid, message->generation};
+}
+
+/* A pid is a worker's until it has been reaped, which only we do. */
+static void kill_worker(const zygote *z, const mp__control *message)
+{
+    const struct mp__zygote_child *child = &z->config->children[message->slot];
+    if (child->pid && child->generation == message->generation)
+        kill(child->pid, message->value);
+}
+
+static void serve(const zygote *z)
+{
+    mp__control message;
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(MP__CONTROL_FDS * sizeof(int))];
+    } extra;
+    struct iovec piece = {&message, sizeof message};
+    struct msghdr packet = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+    ssize_t got = mp__system.recvmsg(z->control, &packet, MSG_CMSG_CLOEXEC);
+    if (got < 0 && errno == EINTR)
+        return;
+    if (got != sizeof message || message.slot >= z->config->slots)
+        leave(z);
+    const struct cmsghdr *fds = CMSG_FIRSTHDR(&packet);
+    int numbers[MP__CONTROL_FDS];
+    if (fds && fds->cmsg_len == CMSG_LEN(sizeof numbers)) {
+        memcpy(numbers, CMSG_DATA(fds), sizeof numbers);
+        start(z, &message, numbers);
+    } else if (message.kind == MP__CONTROL_START) { /* out of descriptors here: they were dropped on the way */
+        tell(z, &(mp__control){.kind = MP__CONTROL_FAILED, .slot = message.slot, .generation = message.generation,
+                               .value = EMFILE});
+    } else {
+        kill_worker(z, &message);
+    }
+}
+
+static void reap(const zygote *z)
+{
+    struct signalfd_siginfo told[16];
+    while (read(z->deaths, told, sizeof told) > 0)
+        ;
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (uint32_t i = 0; i < z->config->slots; i++) {
+            struct mp__zygote_child *child = &z->config->children[i];
+            if (child->pid != pid)
+                continue;
+            child->pid = 0;
+            tell(z, &(mp__control){.kind = MP__CONTROL_DIED, .slot = i, .generation = child->generation, .value = status,
+                                   .pid = pid});
+        }
+}
+
+/* The pidfd is opened first and the parent looked at then: if it had died in between, getppid would say so. */
+static int watch_owner(pid_t owner)
+{
+    int fd = (int)syscall(SYS_pidfd_open, owner, 0);
+    if (getppid() != owner)
+        _exit(0);
+    return fd;
+}
+
+_Noreturn void mp__zygote_run(const mp__zygote_config *config)
+{
+    prctl(PR_SET_NAME, "mp-zygote");
+    zygote z = {.config = config, .control = keep_one_descriptor(config->control), .deaths = set_signals(),
+                .owner = watch_owner(config->owner)};
+    if (z.deaths < 0)
+        leave(&z);
+    struct pollfd fds[3] = {{z.control, POLLIN, 0}, {z.deaths, POLLIN, 0}, {z.owner, POLLIN, 0}}; /* -1 is passed over */
+    for (;;) {
+        if (poll(fds, 3, -1) < 0)
+            continue;
+        if (fds[1].revents)
+            reap(&z);
+        if (fds[2].revents)
+            leave(&z);
+        if (fds[0].revents)
+            serve(&z);
+    }
+}

@@ -1,0 +1,24 @@
+/* The zygote: the process that workers are forked from. */
+#ifndef MP__PROCESS_ZYGOTE_H
+#define MP__PROCESS_ZYGOTE_H
+#include "pool/registry.h"
+#include <signal.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct mp__zygote_config {
+    int control;    /* its end of the control socket */
+    pid_t owner;    /* the process that opened the pool */
+    uint32_t slots; /* of the pool */
+    sigset_t mask;  /* the signal mask that workers get */
+    const mp__task_table *tasks;
+    struct mp__zygote_child { /* by slot; allocated before the fork */
+        pid_t pid;
+        uint32_t generation;
+    } *children;
+} mp__zygote_config;
+
+/* In the forked child: serves until the owner closes its end or dies; then kills and reaps what is left, and leaves. */
+_Noreturn void mp__zygote_run(const mp__zygote_config *config);
+
+#endif

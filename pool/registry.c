@@ -1,0 +1,165 @@
+/* The tasks of this program, by name. Constructors that MP_TASK leaves in users' files add to one list before main; a pool
+ * copies it, sorted, when it is opened, so that parent and workers agree on an index for each.
+ *
+ * Any thread; one lock, held for the walk of a short list, never while calling anything of the user's. Nothing is allocated:
+ * entries are the users'. What a constructor cannot report (a second task of the same name) is found again, and said, when
+ * the task is used. */
+#include "pool/registry.h"
+#include "pool/failure.h"
+#include "serial/memory.h"
+#include "serial/types.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
+static mp_task_entry *entries;
+
+static const mp_task *find_locked(const char *name)
+{
+    for (mp_task_entry *entry = entries; entry; entry = entry->next)
+        if (!strcmp(entry->task->name, name))
+            return entry->task;
+    return NULL;
+}
+
+static mp_status check_type(const mp_task *task, const mp_type *type, const char *which, mp_error *error)
+{
+    mp__fault fault = {0};
+    if (mp__type_check(type, &fault) == MP_OK)
+        return MP_OK;
+    char text[sizeof fault.path + sizeof fault.message + 32];
+    mp__fault_text(&fault, text, sizeof text);
+    return mp__failure(error, fault.status, "the %s type of task '%s' cannot be used: %s", which, task->name, text);
+}
+
+static mp_status check_task(const mp_task *task, mp_error *error)
+{
+    if (!task)
+        return mp__failure(error, MP_EINVAL, "no task: pass the name of a function for which there is an MP_TASK or MP_FUNCTION");
+    if (task->layout != sizeof *task)
+        return mp__failure(error, MP_EINVAL, "a task was compiled with other headers than this library (mp_task of %u bytes, "
+                           "not %zu): rebuild the program with the installed headers", task->layout, sizeof *task);
+    if (!task->name || !*task->name || !task->run)
+        return mp__failure(error, MP_EINVAL, "a task has no %s: describe it with MP_TASK", task->run ? "name" : "function");
+    if (strlen(task->name) >= MP_NAME_MAX)
+        return mp__failure(error, MP_EINVAL, "the task name '%.20s...' is longer than %d bytes: shorten it", task->name,
+                           MP_NAME_MAX - 1);
+    mp_status status = check_type(task, task->input, "input", error);
+    return status ? status : check_type(task, task->output, "output", error);
+}
+
+static mp_status duplicate(mp_error *error, const mp_task *task, const mp_task *other)
+{
+    return mp__failure(error, MP_EDUPLICATE, "two tasks are named '%s' (%s:%d and %s:%d): rename one of them", task->name,
+                       other->file, other->line, task->file, task->line);
+}
+
+mp_status mp_task_register(mp_task_entry *entry, mp_error *error)
+{
+    if (!entry)
+        return mp__failure(error, MP_EINVAL, "no entry to register a task with");
+    mp_status status = check_task(entry->task, error);
+    if (status)
+        return status;
+    pthread_mutex_lock(&lock);
+    const mp_task *other = find_locked(entry->task->name);
+    if (!other) {
+        entry->next = entries;
+        entries = entry;
+    }
+    pthread_mutex_unlock(&lock);
+    if (other && other != entry->task)
+        return duplicate(error, entry->task, other);
+    return mp__no_failure(error);
+}
+
+void mp_task_unregister(mp_task_entry *entry)
+{
+    pthread_mutex_lock(&lock);
+    for (mp_task_entry **at = &entries; *at; at = &(*at)->next)
+        if (*at == entry) {
+            *at = entry->next;
+            break;
+        }
+    pthread_mutex_unlock(&lock);
+}
+
+const mp_task *mp_task_find(const char *name)
+{
+    if (!name)
+        return NULL;
+    pthread_mutex_lock(&lock);
+    const mp_task *task = find_locked(name);
+    pthread_mutex_unlock(&lock);
+    return task;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const mp_task *const *)a)->name, (*(const mp_task *const *)b)->name);
+}
+
+mp_status mp__task_table_take(mp__task_table *table)
+{
+    *table = (mp__task_table){0};
+    pthread_mutex_lock(&lock);
+    size_t count = 0;
+    for (mp_task_entry *entry = entries; entry; entry = entry->next)
+        count++;
+    table->tasks = mp__memory.malloc((count ? count : 1) * sizeof *table->tasks);
+    if (table->tasks)
+        for (mp_task_entry *entry = entries; entry; entry = entry->next)
+            table->tasks[table->count++] = entry->task;
+    pthread_mutex_unlock(&lock);
+    if (!table->tasks)
+        return MP_ENOMEM;
+    qsort(table->tasks, table->count, sizeof *table->tasks, by_name);
+    return MP_OK;
+}
+
+void mp__task_table_fini(mp__task_table *table)
+{
+    free(table->tasks);
+    *table = (mp__task_table){0};
+}
+
+/* "a, b, c": as many as fit. */
+static void names_of(const mp__task_table *table, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < table->count && used + MP_NAME_MAX + 8 < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", table->tasks[i]->name);
+    if (!table->count)
+        snprintf(text, size, "none");
+}
+
+static mp_status missing(const mp__task_table *table, const mp_task *task, mp_error *error)
+{
+    mp_status status = check_task(task, error);
+    if (status)
+        return status;
+    const mp_task *registered = mp_task_find(task->name);
+    if (registered && registered != task)
+        return duplicate(error, task, registered);
+    if (registered)
+        return mp__failure(error, MP_EUNREGISTERED, "task '%s' was registered after this pool was opened, so its workers do not "
+                           "know it: open the pool after loading what registers tasks", task->name);
+    char names[200];
+    names_of(table, names, sizeof names);
+    return mp__failure(error, MP_EUNREGISTERED, "task '%s' is not registered (registered: %s). If it stands in a static archive, "
+                       "link that with link_whole, or call mp_task_register", task->name, names);
+}
+
+mp_status mp__task_table_find(const mp__task_table *table, const mp_task *task, uint32_t *index, mp_error *error)
+{
+    if (task && task->layout == sizeof *task && task->name) {
+        const mp_task **found = bsearch(&task, table->tasks, table->count, sizeof *table->tasks, by_name);
+        if (found && *found == task) {
+            *index = (uint32_t)(found - table->tasks);
+            return MP_OK;
+        }
+    }
+    return missing(table, task, error);
+}

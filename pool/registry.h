@@ -1,0 +1,19 @@
+/* The tasks of this program, by name; and a pool's table of them, as it was when the pool was opened. */
+#ifndef MP__POOL_REGISTRY_H
+#define MP__POOL_REGISTRY_H
+#include <millpond/task.h>
+
+/* Sorted by name. A task's index in it is what travels. */
+typedef struct mp__task_table {
+    size_t count;
+    const mp_task **tasks;
+} mp__task_table;
+
+mp_status mp__task_table_take(mp__task_table *table);
+void mp__task_table_fini(mp__task_table *table);
+
+/* Where the task stands in the table. MP_EINVAL: no task; MP_EUNREGISTERED, MP_EDUPLICATE: the error says what is registered,
+ * why one may be missing, which two files clash. */
+mp_status mp__task_table_find(const mp__task_table *table, const mp_task *task, uint32_t *index, mp_error *error);
+
+#endif

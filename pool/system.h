@@ -1,0 +1,29 @@
+/* Every system call that can fail goes through here, so that a test can fail any of them; and what only Linux has stands
+ * behind this header. */
+#ifndef MP__POOL_SYSTEM_H
+#define MP__POOL_SYSTEM_H
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Tests put their own functions in before they open a pool; the zygote and the workers inherit them. */
+typedef struct mp__system_calls {
+    pid_t (*fork)(void);
+    int (*pipe2)(int ends[2], int flags);
+    int (*socketpair)(int domain, int type, int protocol, int ends[2]);
+    int (*memfd_create)(const char *name, unsigned flags);
+    int (*ftruncate)(int fd, off_t size);
+    void *(*mmap)(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+    int (*epoll_create1)(int flags);
+    int (*epoll_ctl)(int epoll, int operation, int fd, struct epoll_event *event);
+    ssize_t (*read)(int fd, void *bytes, size_t size);
+    ssize_t (*writev)(int fd, const struct iovec *pieces, int count);
+    ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
+    ssize_t (*recvmsg)(int fd, struct msghdr *message, int flags);
+} mp__system_calls;
+extern mp__system_calls mp__system;
+
+#endif
