@@ -272,13 +272,15 @@ uint64_t mp__core_deadline(const mp__core *core)
 
 mp_status mp__core_submit(mp__core *core, mp__core_job *job)
 {
-    assert(job->n > 0 && job->task < core->task_count);
+    assert(job->task < core->task_count);
     if (core->state == MP__BROKEN)
         return MP_EBROKEN;
     if (core->state != MP__RUNNING)
         return MP_ECLOSED;
     if (job->n > UINT64_MAX - core->counts.accepted)
         return MP_ELIMIT;
+    if (!job->n)
+        return MP_OK;
     *job = (mp__core_job){.n = job->n, .chunksize = job->chunksize, .task = job->task};
     job->number = core->next_number++;
     job->pending = job->waiting = job->n;
@@ -398,7 +400,6 @@ bool mp__core_result(mp__core *core, uint32_t index, uint32_t generation, mp__co
     *item = slot_take_front(core, slot); /* before the job is told: its own chunk goes with it */
     slot->done++;
     slot->moved_at = core->now;
-    slot->failures = 0;
     mp__items_finished(core, item->job, 1);
     if (mp__plan_hungry(core, slot))
         mp__plan_slot(core, slot);
@@ -418,7 +419,7 @@ void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint
     mp__slot *slot = slot_of(core, index, generation);
     if (!slot)
         return;
-    if (!slot->cut) { /* killed meanwhile */
+    if (!slot->cut || slot->wants & 1u << MP__ACT_RECALL) { /* killed meanwhile, or never asked */
         core->counts.stale++;
         return;
     }

@@ -115,7 +115,8 @@ void mp__core_time(mp__core *core, uint64_t now);
 /* When mp__core_time has something to do if nothing else happens: MP__NEVER for an idle pool. */
 uint64_t mp__core_deadline(const mp__core *core);
 
-/* Takes a job with n > 0 until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. */
+/* Takes a job until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. A job
+ * without items is answered likewise, and never taken. */
 mp_status mp__core_submit(mp__core *core, mp__core_job *job);
 void mp__core_close(mp__core *core);
 void mp__core_terminate(mp__core *core);

@@ -195,7 +195,7 @@ mp_status mp_pool_map_task(mp_pool *pool, const mp_task *task, const void *items
     mp_error unwanted, *error = options->error ? options->error : &unwanted;
     mp__job job = {.core.n = n, .items = items, .out = out};
     mp_status status = prepare(pool, &job, task, options, error);
-    if (!status && n)
+    if (!status)
         status = mp__dispatch_run(pool->dispatch, &job, error);
     if (status)
         return status;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECES = 32 };
+enum { PIECES = 32, KEEP = 1 << 20 };
 
 void mp__outbox_fini(mp__outbox *outbox)
 {
@@ -148,5 +148,7 @@ int mp__outbox_write(mp__outbox *outbox, int fd)
     }
     outbox->bytes.size = outbox->sent = 0;
     outbox->blob_count = outbox->blob_next = 0;
+    if (outbox->bytes.capacity > KEEP) /* one huge item does not mean that all are */
+        mp__buffer_fini(&outbox->bytes);
     return 0;
 }

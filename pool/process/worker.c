@@ -9,6 +9,7 @@
  * result that cannot be encoded) is its item's failure. */
 #include "pool/process/worker.h"
 #include "pool/call.h"
+#include "pool/clock.h"
 #include "pool/process/outbox.h"
 #include "pool/process/protocol.h"
 #include "pool/system.h"
@@ -17,10 +18,10 @@
 #include "serial/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -53,11 +54,12 @@ typedef struct worker {
     unsigned until_look, looked_items;
 } worker;
 
-static uint64_t now_ns(void)
+/* A task that forks and lets the child come back to us would have two of us on one pipe: the child's copy leaves. */
+static bool is_copy;
+
+static void become_copy(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    is_copy = true;
 }
 
 _Noreturn static void leave(int code)
@@ -212,6 +214,8 @@ static void run_item(worker *w, mp__frame *frame)
     memset(w->output, 0, task->output->size);
     mp__call_begin(&w->call, item);
     mp_status status = mp__call_status(&w->call, task->run(w->input, w->output, &w->call));
+    if (is_copy)
+        _exit(EXIT_GONE);
     if (status == MP_OK)
         put_value(w, task->output, w->output);
     else
@@ -241,7 +245,7 @@ static void resume(worker *w, const mp__frame *frame)
 
 static void account(worker *w)
 {
-    uint64_t now = now_ns(), spent = now - w->looked_at;
+    uint64_t now = mp__now(), spent = now - w->looked_at;
     atomic_fetch_add_explicit(&w->shared->busy_ns, spent, memory_order_relaxed);
     uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
     w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
@@ -278,7 +282,7 @@ static void wait_for_frames(worker *w)
         leave(EXIT_GONE);
     if (got > 0)
         mp__frame_reader_filled(&w->reader, (size_t)got);
-    w->looked_at = w->flushed_at = now_ns();
+    w->looked_at = w->flushed_at = mp__now();
 }
 
 _Noreturn static void serve(worker *w)
@@ -343,9 +347,10 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
     w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
     mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
     on_exit(left_by_exit, NULL);
+    pthread_atfork(NULL, NULL, become_copy);
     mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid()};
     put_raw(&w, MP__HELLO, &hello, sizeof hello);
-    w.looked_at = w.flushed_at = now_ns();
+    w.looked_at = w.flushed_at = mp__now();
     sigprocmask(SIG_SETMASK, &start->mask, NULL);
     serve(&w);
 }

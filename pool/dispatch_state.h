@@ -1,0 +1,43 @@
+/* The inside of a dispatch, shared by dispatch.c (what is done in a turn) and driver.c (who does it, and when). Nobody else. */
+#ifndef MP__POOL_DISPATCH_STATE_H
+#define MP__POOL_DISPATCH_STATE_H
+#include "pool/dispatch.h"
+#include <pthread.h>
+
+typedef struct mp__measure { /* of one slot: to tell the core how long items take */
+    uint64_t busy_ns, items;
+} mp__measure;
+
+struct mp__dispatch {
+    /* fixed at open */
+    const mp__backend *backend;
+    mp__workers *workers;
+    uint32_t slots;
+    int wake;   /* eventfd: whoever drives sleeps longer than it should now */
+    int events; /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
+    int ear;    /* epoll over `events`, which the I/O thread sleeps on; deaf while a caller drives */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    /* guarded by lock */
+    mp__core *core;
+    mp__measure *measures;    /* by slot */
+    uint64_t succeeded, failed;
+    bool caller_drives;       /* a caller that waits for its job; else the I/O thread does */
+    uint64_t caller_until;    /* until when each of the two sleeps; 0: awake, and will look again */
+    uint64_t thread_until;
+    bool woken;               /* `wake` is readable */
+    mp_error blame;           /* how the life that is being buried ended */
+    mp_error trouble;         /* why a worker could not be started or did not stay, last */
+    bool thread_runs;
+    bool ended;
+    pthread_cond_t ended_now; /* `ended` */
+};
+
+/* Carries out actions until there are none. With the lock. */
+void mp__dispatch_act(mp__dispatch *d);
+/* Handles the events that are there, and acts. With the lock. */
+void mp__dispatch_turn(mp__dispatch *d);
+/* Why items ended without having run to their end. */
+void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error);
+
+#endif
