@@ -32,17 +32,17 @@ typedef enum mp__event_kind {
     MP__EV_WRITABLE,     /* `room` may be true again */
     MP__EV_RECALLED,     /* answer to recall; `started` */
     MP__EV_LOST,         /* the life is over, all its results are out; `started`, and `error` says how it ended */
-    MP__EV_NONSENSE,     /* it does not keep to the protocol: no further result is to be expected; `error`. LOST follows a kill */
-    MP__EV_BROKEN,       /* no life can begin any more; `error`. LOST follows for those that were */
+    MP__EV_NONSENSE, /* it does not keep to the protocol: no further result is to be expected; `error`. LOST follows a kill */
+    MP__EV_BROKEN,   /* no life can begin any more; `error`. LOST follows for those that were */
 } mp__event_kind;
 
 typedef struct mp__event {
     mp__event_kind kind;
     uint32_t slot, generation;
-    uint64_t started;  /* how many items this life has started; RECALLED: UINT64_MAX if that cannot be said now, and it goes on */
-    uint64_t busy_ns;  /* RESULT: for how long this life has run items so far; 0: not measured */
-    mp__frame *frame;  /* borrowed until the next call of `next` */
-    mp_error *error;   /* status, message, signal, exit code, pid; borrowed likewise */
+    uint64_t started; /* how many items this life has started; RECALLED: UINT64_MAX: not to be said now, it goes on */
+    uint64_t busy_ns; /* RESULT: for how long this life has run items so far; 0: not measured */
+    mp__frame *frame; /* borrowed until the next call of `next` */
+    mp_error *error;  /* status, message, signal, exit code, pid; borrowed likewise */
 } mp__event;
 
 typedef struct mp__backend {

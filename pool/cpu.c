@@ -134,8 +134,10 @@ mp_status mp__cpu_count(int *count, mp_error *error)
         errno = 0;
         long value = strtol(text, &end, 10);
         if (errno || *end || value < 1 || value > MP__PROCESSES_MAX)
-            return mp__failure(error, MP_EINVAL, "the environment variable MILLPOND_CPU_COUNT is '%s': set it to a number from 1 "
-                               "to %d, or unset it", text, MP__PROCESSES_MAX);
+            return mp__failure(error, MP_EINVAL,
+                               "the environment variable MILLPOND_CPU_COUNT is '%s': set it to a number from 1 "
+                               "to %d, or unset it",
+                               text, MP__PROCESSES_MAX);
         *count = (int)value;
         return MP_OK;
     }

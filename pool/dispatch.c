@@ -124,11 +124,18 @@ static void take_result(mp__dispatch *d, mp__event *event)
     d->succeeded += !failed;
 }
 
+/* Once the pool is given up, what came before that stays the reason. */
+static void note_trouble(mp__dispatch *d, const mp_error *error)
+{
+    mp__core_state state = mp__core_get_state(d->core);
+    if (state == MP__RUNNING || state == MP__CLOSED)
+        d->trouble = *error;
+}
+
 static void bury(mp__dispatch *d, const mp__event *event)
 {
     d->blame = *event->error;
-    if (mp__core_get_state(d->core) != MP__BROKEN) /* once it is, what broke it is the reason */
-        d->trouble = d->blame;
+    note_trouble(d, event->error);
     mp__core_lost(d->core, event->slot, event->generation, event->started);
     mp__dispatch_act(d); /* now, while `blame` is this life's */
 }
@@ -143,11 +150,11 @@ static void handle(mp__dispatch *d, mp__event *event)
     case MP__EV_LOST: bury(d, event); break;
     case MP__EV_NONSENSE: mp__core_condemn(d->core, event->slot, event->generation); break;
     case MP__EV_START_FAILED:
-        d->trouble = *event->error;
+        note_trouble(d, event->error);
         mp__core_start_failed(d->core, event->slot, event->generation);
         break;
     case MP__EV_BROKEN:
-        d->trouble = *event->error;
+        note_trouble(d, event->error);
         mp__core_break(d->core);
         break;
     }

@@ -20,14 +20,14 @@ struct mp__dispatch {
     pthread_mutex_t lock;
     /* guarded by lock */
     mp__core *core;
-    mp__measure *measures;    /* by slot */
+    mp__measure *measures; /* by slot */
     uint64_t succeeded, failed;
-    bool caller_drives;       /* a caller that waits for its job; else the I/O thread does */
-    uint64_t caller_until;    /* until when each of the two sleeps; 0: awake, and will look again */
+    bool caller_drives;    /* a caller that waits for its job; else the I/O thread does */
+    uint64_t caller_until; /* until when each of the two sleeps; 0: awake, and will look again */
     uint64_t thread_until;
-    bool woken;               /* `wake` is readable */
-    mp_error blame;           /* how the life that is being buried ended */
-    mp_error trouble;         /* why a worker could not be started or did not stay, last */
+    bool woken;       /* `wake` is readable */
+    mp_error blame;   /* how the life that is being buried ended */
+    mp_error trouble; /* why a worker could not be started or did not stay, last */
     bool thread_runs;
     bool ended;
     pthread_cond_t ended_now; /* `ended` */

@@ -129,7 +129,8 @@ static void *io_thread(void *argument)
 
 static void set_ear(mp__dispatch *d, int operation, bool hears)
 {
-    epoll_ctl(d->ear, operation, d->events, &(struct epoll_event){.events = hears ? EPOLLIN : 0}); /* cannot fail once added */
+    epoll_ctl(d->ear, operation, d->events,
+              &(struct epoll_event){.events = hears ? EPOLLIN : 0}); /* cannot fail once added */
 }
 
 /* The caller drives until its job is done, in the I/O thread's place; `mask` blocks what is blocked while it sleeps. */
@@ -253,8 +254,8 @@ static void give_up(mp__dispatch *d)
 static mp_status cannot_open(const mp__dispatch *d, mp_error *error)
 {
     const mp_error *why = &d->trouble;
-    mp__failure(error, why->status == MP_ECRASHED ? MP_EBROKEN : why->status, "a pool of %u workers cannot be opened: %.250s",
-                d->slots, why->message);
+    mp__failure(error, why->status == MP_ECRASHED ? MP_EBROKEN : why->status,
+                "a pool of %u workers cannot be opened: %.250s", d->slots, why->message);
     error->os_error = why->os_error;
     return error->status;
 }
@@ -384,8 +385,13 @@ void mp__dispatch_stats(mp__dispatch *d, mp_pool_stats *stats)
     mp__guard guard;
     enter(d, &guard);
     mp__core_counts counts = mp__core_get_counts(d->core);
-    *stats = (mp_pool_stats){.accepted = counts.accepted, .succeeded = d->succeeded, .failed = d->failed,
-                             .pending = counts.pending, .started = counts.started, .lost = counts.lost,
-                             .stale = counts.stale, .workers = (int)counts.ready};
+    *stats = (mp_pool_stats){.accepted = counts.accepted,
+                             .succeeded = d->succeeded,
+                             .failed = d->failed,
+                             .pending = counts.pending,
+                             .started = counts.started,
+                             .lost = counts.lost,
+                             .stale = counts.stale,
+                             .workers = (int)counts.ready};
     leave(d, &guard);
 }

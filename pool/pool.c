@@ -33,8 +33,9 @@ static mp_status count_workers(const mp_pool_options *options, uint32_t *slots, 
 {
     int count = options->processes;
     if (count < 0 || count > MP__PROCESSES_MAX)
-        return mp__failure(error, MP_EINVAL, ".processes is %d: it must be from 1 to %d, or 0 for as many as there are CPUs",
-                           count, MP__PROCESSES_MAX);
+        return mp__failure(error, MP_EINVAL,
+                           ".processes is %d: it must be from 1 to %d, or 0 for as many as there are CPUs", count,
+                           MP__PROCESSES_MAX);
     if (!count && mp__cpu_count(&count, error) != MP_OK)
         return MP_EINVAL;
     *slots = (uint32_t)count;
@@ -155,8 +156,10 @@ static mp_status check_arguments(const mp_task *task, const void *items, size_t 
         return mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
                            task->input->name);
     if (n && !out && !is_none(task->output))
-        return mp__failure(error, MP_EINVAL, "task '%s' gives a '%s' for each item but there is no array for them: pass one of "
-                           "%zu", task->name, task->output->name, n);
+        return mp__failure(error, MP_EINVAL,
+                           "task '%s' gives a '%s' for each item but there is no array for them: pass one of "
+                           "%zu",
+                           task->name, task->output->name, n);
     size_t most = PTRDIFF_MAX / (task->input->size > task->output->size ? task->input->size : task->output->size);
     if (n > most)
         return mp__failure(error, MP_EINVAL, "there cannot be an array of %zu items: is n right?", n);

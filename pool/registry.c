@@ -36,10 +36,13 @@ static mp_status check_type(const mp_task *task, const mp_type *type, const char
 static mp_status check_task(const mp_task *task, mp_error *error)
 {
     if (!task)
-        return mp__failure(error, MP_EINVAL, "no task: pass the name of a function for which there is an MP_TASK or MP_FUNCTION");
+        return mp__failure(error, MP_EINVAL,
+                           "no task: pass the name of a function for which there is an MP_TASK or MP_FUNCTION");
     if (task->layout != sizeof *task)
-        return mp__failure(error, MP_EINVAL, "a task was compiled with other headers than this library (mp_task of %u bytes, "
-                           "not %zu): rebuild the program with the installed headers", task->layout, sizeof *task);
+        return mp__failure(error, MP_EINVAL,
+                           "a task was compiled with other headers than this library (mp_task of %u bytes, "
+                           "not %zu): rebuild the program with the installed headers",
+                           task->layout, sizeof *task);
     if (!task->name || !*task->name || !task->run)
         return mp__failure(error, MP_EINVAL, "a task has no %s: describe it with MP_TASK", task->run ? "name" : "function");
     if (strlen(task->name) >= MP_NAME_MAX)
@@ -144,12 +147,16 @@ static mp_status missing(const mp__task_table *table, const mp_task *task, mp_er
     if (registered && registered != task)
         return duplicate(error, task, registered);
     if (registered)
-        return mp__failure(error, MP_EUNREGISTERED, "task '%s' was registered after this pool was opened, so its workers do not "
-                           "know it: open the pool after loading what registers tasks", task->name);
+        return mp__failure(error, MP_EUNREGISTERED,
+                           "task '%s' was registered after this pool was opened, so its workers do not "
+                           "know it: open the pool after loading what registers tasks",
+                           task->name);
     char names[200];
     names_of(table, names, sizeof names);
-    return mp__failure(error, MP_EUNREGISTERED, "task '%s' is not registered (registered: %s). If it stands in a static archive, "
-                       "link that with link_whole, or call mp_task_register", task->name, names);
+    return mp__failure(error, MP_EUNREGISTERED,
+                       "task '%s' is not registered (registered: %s). If it stands in a static archive, "
+                       "link that with link_whole, or call mp_task_register",
+                       task->name, names);
 }
 
 mp_status mp__task_table_find(const mp__task_table *table, const mp_task *task, uint32_t *index, mp_error *error)

@@ -123,11 +123,14 @@ static void name_worker(const mp__link *link, mp_error *error)
 
 static bool nonsense(mp__link *link, mp__event *event, const char *what)
 {
-    mp__failure(&link->error, MP_ECRASHED, "the worker was ended, for it wrote nonsense into its results (%s): has a task "
-                "written to a descriptor or to memory that is not its own?", what);
+    mp__failure(&link->error, MP_ECRASHED,
+                "the worker was ended, for it wrote nonsense into its results (%s): has a task "
+                "written to a descriptor or to memory that is not its own?",
+                what);
     link->distrusted = link->deaf = true;
     name_worker(link, &link->error);
-    *event = (mp__event){.kind = MP__EV_NONSENSE, .slot = link->slot, .generation = link->generation, .error = &link->error};
+    *event =
+        (mp__event){.kind = MP__EV_NONSENSE, .slot = link->slot, .generation = link->generation, .error = &link->error};
     return true;
 }
 
@@ -163,7 +166,10 @@ static bool take_frame(mp__link *link, mp__event *event)
 {
     link->error.status = MP_OK;
     name_worker(link, &link->error);
-    *event = (mp__event){.kind = MP__EV_RESULT, .slot = link->slot, .generation = link->generation, .frame = &link->frame,
+    *event = (mp__event){.kind = MP__EV_RESULT,
+                         .slot = link->slot,
+                         .generation = link->generation,
+                         .frame = &link->frame,
                          .error = &link->error,
                          .busy_ns = atomic_load_explicit(&link->shared->busy_ns, memory_order_relaxed)};
     if (link->frame.kind == MP__HELLO)
@@ -241,8 +247,11 @@ static bool lost(mp__link *link, mp__event *event)
 {
     uint64_t claim = atomic_load_explicit(&link->shared->claim, memory_order_acquire);
     describe_end(link);
-    *event = (mp__event){.kind = MP__EV_LOST, .slot = link->slot, .generation = link->generation,
-                         .started = claim & MP__STARTED_MASK, .error = &link->error};
+    *event = (mp__event){.kind = MP__EV_LOST,
+                         .slot = link->slot,
+                         .generation = link->generation,
+                         .started = claim & MP__STARTED_MASK,
+                         .error = &link->error};
     mp__link_close(link);
     return true;
 }

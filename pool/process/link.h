@@ -18,24 +18,24 @@ typedef struct mp__link {
     int32_t pid; /* 0: not known yet */
 
     mp__outbox outbox;
-    bool waits;     /* for room in its pipe */
-    bool deaf;      /* it reads no more, or must not: nothing is sent */
-    uint32_t task;  /* of the last item sent, and which comes next; MP__NO_TASK: say it again */
+    bool waits;    /* for room in its pipe */
+    bool deaf;     /* it reads no more, or must not: nothing is sent */
+    uint32_t task; /* of the last item sent, and which comes next; MP__NO_TASK: say it again */
     size_t next_item;
     uint64_t epoch; /* of recalls */
 
     mp__frame_reader reader;
-    uint64_t received;  /* bytes of its stream that have come, by whatever way */
-    bool distrusted;    /* it spoke nonsense: nothing more is read */
-    unsigned budget;    /* reads left before others have their turn */
-    mp__frame frame;    /* of the event that was given out last */
+    uint64_t received; /* bytes of its stream that have come, by whatever way */
+    bool distrusted;   /* it spoke nonsense: nothing more is read */
+    unsigned budget;   /* reads left before others have their turn */
+    mp__frame frame;   /* of the event that was given out last */
     mp_error error;
 
-    bool has_status;    /* of waitpid */
+    bool has_status; /* of waitpid */
     int status;
-    bool orphaned;      /* the zygote is gone: there will be no report */
+    bool orphaned;                   /* the zygote is gone: there will be no report */
     bool owes_recalled, owes_failed; /* events that `next` has still to give */
-    uint64_t started;   /* for RECALLED */
+    uint64_t started;                /* for RECALLED */
 } mp__link;
 
 #define MP__NO_TASK UINT32_MAX

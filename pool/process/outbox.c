@@ -48,8 +48,8 @@ mp_status mp__outbox_value(mp__outbox *outbox, unsigned kind, const mp_type *typ
     size_t control = outbox->bytes.size - before - MP__FRAME_LONG, end = control;
     for (size_t i = 0; i < blobs->count; i++) {
         const mp__blob *blob = &blobs->items[i];
-        outbox->blobs[outbox->blob_count++] = (mp__outbox_blob){
-            .data = blob->data, .size = blob->size, .gap = blob->offset - end, .at = outbox->bytes.size};
+        outbox->blobs[outbox->blob_count++] =
+            (mp__outbox_blob){.data = blob->data, .size = blob->size, .gap = blob->offset - end, .at = outbox->bytes.size};
         end = blob->offset + blob->size;
     }
     return MP_OK;

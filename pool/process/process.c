@@ -36,7 +36,7 @@ struct mp__workers {
     int control, epoll, owed_fd;
     /* under the pool's lock */
     mp__link *links;
-    uint32_t owed; /* how many links owe an event */
+    uint32_t owed;      /* how many links owe an event */
     mp__control *inbox; /* reports read while a command had to wait; one for each slot at most */
     size_t inbox_count;
     struct epoll_event ready[READY_MAX];
@@ -97,8 +97,8 @@ static int command(mp__workers *w, const mp__control *message, const int *fds)
     if (fds) {
         packet.msg_control = &extra;
         packet.msg_controllen = sizeof extra.space;
-        extra.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(MP__CONTROL_FDS * sizeof(int)), .cmsg_level = SOL_SOCKET,
-                                        .cmsg_type = SCM_RIGHTS};
+        extra.header = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(MP__CONTROL_FDS * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(&extra.header), fds, MP__CONTROL_FDS * sizeof(int));
     }
     while (mp__system.sendmsg(w->control, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
@@ -130,8 +130,8 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
     }
     mp__link_close(link);
     mp__system_failure(&link->error, message->value, "worker %u cannot be forked", message->slot);
-    *event = (mp__event){.kind = MP__EV_START_FAILED, .slot = link->slot, .generation = link->generation,
-                         .error = &link->error};
+    *event =
+        (mp__event){.kind = MP__EV_START_FAILED, .slot = link->slot, .generation = link->generation, .error = &link->error};
     return true;
 }
 
@@ -264,8 +264,10 @@ static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
         return;
     link->deaf = true;
     mp__outbox_fini(&link->outbox);
-    command(w, &(mp__control){.kind = MP__CONTROL_KILL, .slot = slot, .generation = link->generation,
-                              .value = hard ? SIGKILL : SIGTERM}, NULL); /* fails only if the zygote is gone, and it with it */
+    command(w,
+            &(mp__control){
+                .kind = MP__CONTROL_KILL, .slot = slot, .generation = link->generation, .value = hard ? SIGKILL : SIGTERM},
+            NULL); /* fails only if the zygote is gone, and it with it */
 }
 
 static int descriptor(mp__workers *w)
@@ -288,8 +290,11 @@ static bool next_owed(mp__workers *w, mp__event *event)
         mp__link *link = &w->links[i];
         if (!link->owes_recalled && !link->owes_failed)
             continue;
-        *event = (mp__event){.kind = link->owes_failed ? MP__EV_START_FAILED : MP__EV_RECALLED, .slot = i,
-                             .generation = link->generation, .started = link->started, .error = &link->error};
+        *event = (mp__event){.kind = link->owes_failed ? MP__EV_START_FAILED : MP__EV_RECALLED,
+                             .slot = i,
+                             .generation = link->generation,
+                             .started = link->started,
+                             .error = &link->error};
         link->owes_recalled = link->owes_failed = false;
         paid(w);
         return true;
@@ -399,8 +404,8 @@ static void close_all(mp__workers *w)
 /* All signals are blocked across the fork, so that no handler of the program's runs in the zygote. */
 static pid_t fork_zygote(mp__workers *w, int theirs, struct mp__zygote_child *children)
 {
-    mp__zygote_config config = {.control = theirs, .owner = getpid(), .slots = w->slots, .tasks = w->tasks,
-                                .children = children};
+    mp__zygote_config config = {
+        .control = theirs, .owner = getpid(), .slots = w->slots, .tasks = w->tasks, .children = children};
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &config.mask);

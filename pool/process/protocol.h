@@ -17,11 +17,12 @@
 
 enum {
     /* to the worker */
-    MP__RUN = 1,     /* raw mp__run: the items that follow are of this task, numbered from here */
-    MP__ITEM = 2,    /* a value of the task's input type */
-    MP__REFUSED = 3, /* mp__refusal: an item that could not be encoded; the worker sends it back in its place as a FAILURE */
-    MP__RESUME = 4,  /* raw u64: this recall is over, items count again */
-    MP__STOP = 5,    /* leave */
+    MP__RUN = 1,  /* raw mp__run: the items that follow are of this task, numbered from here */
+    MP__ITEM = 2, /* a value of the task's input type */
+    MP__REFUSED =
+        3,          /* mp__refusal: an item that could not be encoded; the worker sends it back in its place as a FAILURE */
+    MP__RESUME = 4, /* raw u64: this recall is over, items count again */
+    MP__STOP = 5,   /* leave */
     /* from the worker; one VALUE or FAILURE for each ITEM or REFUSED that was not recalled, in order */
     MP__HELLO = 6,   /* raw mp__hello: first of all */
     MP__VALUE = 7,   /* a value of the task's output type */

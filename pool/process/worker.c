@@ -27,11 +27,11 @@
 enum {
     TASKS = 3, /* descriptors */
     RESULTS = 4,
-    EXIT_GONE = 0,      /* the parent is gone or says stop */
-    EXIT_SETUP = 125,   /* the shared memory cannot be had */
+    EXIT_GONE = 0,       /* the parent is gone or says stop */
+    EXIT_SETUP = 125,    /* the shared memory cannot be had */
     EXIT_PROTOCOL = 126, /* the parent speaks nonsense */
-    LOOK_NS = 50000,    /* look at the clock about this often */
-    WAIT_NS = 200000,   /* a result waits at most this long for others, between items */
+    LOOK_NS = 50000,     /* look at the clock about this often */
+    WAIT_NS = 200000,    /* a result waits at most this long for others, between items */
     LOOK_ITEMS = 1024
 };
 
@@ -329,8 +329,7 @@ static void follow(const mp__worker_start *start)
 
 static mp__shared *take_descriptors(const mp__worker_start *start)
 {
-    mp__shared *shared =
-        mp__system.mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
+    mp__shared *shared = mp__system.mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
     if (shared == MAP_FAILED)
         _exit(EXIT_SETUP);
     dup3(start->tasks_fd, TASKS, O_CLOEXEC); /* the zygote's own are 3 and 4: no number of ours is below 5 */
@@ -342,8 +341,7 @@ static mp__shared *take_descriptors(const mp__worker_start *start)
 _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     follow(start);
-    worker w = {.start = start, .shared = take_descriptors(start), .until_look = 1,
-                .call = {.worker = (int)start->slot}};
+    worker w = {.start = start, .shared = take_descriptors(start), .until_look = 1, .call = {.worker = (int)start->slot}};
     w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
     mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
     on_exit(left_by_exit, NULL);

@@ -89,14 +89,19 @@ static void start(const zygote *z, const mp__control *message, const int fds[MP_
     pid_t zygote_pid = getpid();
     pid_t pid = mp__system.fork();
     if (pid == 0)
-        mp__worker_run(&(mp__worker_start){.parent = zygote_pid, .slot = message->slot, .tasks_fd = fds[0], .results_fd = fds[1],
-                                           .shared_fd = fds[2], .mask = z->config->mask, .tasks = z->config->tasks});
+        mp__worker_run(&(mp__worker_start){.parent = zygote_pid,
+                                           .slot = message->slot,
+                                           .tasks_fd = fds[0],
+                                           .results_fd = fds[1],
+                                           .shared_fd = fds[2],
+                                           .mask = z->config->mask,
+                                           .tasks = z->config->tasks});
     int failed = errno;
     for (int i = 0; i < MP__CONTROL_FDS; i++)
         close(fds[i]);
     if (pid < 0) {
-        tell(z, &(mp__control){.kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation,
-                               .value = failed});
+        tell(z, &(mp__control){
+                    .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .value = failed});
         return;
     }
     z->config->children[message->slot] = (struct mp__zygote_child){pid, message->generation};
@@ -130,8 +135,8 @@ static void serve(const zygote *z)
         memcpy(numbers, CMSG_DATA(fds), sizeof numbers);
         start(z, &message, numbers);
     } else if (message.kind == MP__CONTROL_START) { /* out of descriptors here: they were dropped on the way */
-        tell(z, &(mp__control){.kind = MP__CONTROL_FAILED, .slot = message.slot, .generation = message.generation,
-                               .value = EMFILE});
+        tell(z, &(mp__control){
+                    .kind = MP__CONTROL_FAILED, .slot = message.slot, .generation = message.generation, .value = EMFILE});
     } else {
         kill_worker(z, &message);
     }
@@ -150,8 +155,8 @@ static void reap(const zygote *z)
             if (child->pid != pid)
                 continue;
             child->pid = 0;
-            tell(z, &(mp__control){.kind = MP__CONTROL_DIED, .slot = i, .generation = child->generation, .value = status,
-                                   .pid = pid});
+            tell(z, &(mp__control){
+                        .kind = MP__CONTROL_DIED, .slot = i, .generation = child->generation, .value = status, .pid = pid});
         }
 }
 
@@ -167,7 +172,9 @@ static int watch_owner(pid_t owner)
 _Noreturn void mp__zygote_run(const mp__zygote_config *config)
 {
     prctl(PR_SET_NAME, "mp-zygote");
-    zygote z = {.config = config, .control = keep_one_descriptor(config->control), .deaths = set_signals(),
+    zygote z = {.config = config,
+                .control = keep_one_descriptor(config->control),
+                .deaths = set_signals(),
                 .owner = watch_owner(config->owner)};
     if (z.deaths < 0)
         leave(&z);

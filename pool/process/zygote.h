@@ -15,7 +15,7 @@ typedef struct mp__zygote_config {
     struct mp__zygote_child { /* by slot; allocated before the fork */
         pid_t pid;
         uint32_t generation;
-    } *children;
+    } * children;
 } mp__zygote_config;
 
 /* In the forked child: serves until the owner closes its end or dies; then kills and reaps what is left, and leaves. */
