@@ -184,8 +184,10 @@ static ssize_t read_pipe(mp__link *link)
 {
     uint8_t *where;
     size_t room;
-    if (!mp__frame_reader_space(&link->reader, &where, &room))
+    if (!mp__frame_reader_space(&link->reader, &where, &room)) {
+        errno = ENOMEM;
         return -1;
+    }
     ssize_t got = mp__system.read(link->results_fd, where, room);
     if (got > 0) {
         mp__frame_reader_filled(&link->reader, (size_t)got);
@@ -256,6 +258,17 @@ static bool lost(mp__link *link, mp__event *event)
     return true;
 }
 
+/* What is in the shared buffer need not have been announced; what came through the pipe was, before it was written. */
+static uint64_t announced(const mp__link *link)
+{
+    return link->state == MP__LINK_TAIL ? UINT64_MAX : atomic_load_explicit(&link->shared->announced, memory_order_acquire);
+}
+
+static bool again(ssize_t got)
+{
+    return got < 0 && errno == EINTR;
+}
+
 /* One step on: more bytes, or the next state. False: nothing to be had now. */
 static bool advance(mp__link *link)
 {
@@ -268,10 +281,11 @@ static bool advance(mp__link *link)
         got = read_pipe(link);
         if (got == 0)
             link->state = MP__LINK_ENDED;
-        return got > 0 || (got < 0 && errno == EINTR);
+        link->unreadable = got < 0 && !again(got) && errno != EAGAIN;
+        return got > 0 || again(got) || link->unreadable;
     case MP__LINK_DEAD:
         got = link->orphaned ? read_orphan(link) : read_pipe(link);
-        if (got <= 0 && !(got < 0 && errno == EINTR))
+        if (got <= 0 && !again(got))
             link->state = MP__LINK_TAIL;
         return true;
     case MP__LINK_TAIL: return read_buffer(link);
@@ -288,6 +302,10 @@ bool mp__link_next(mp__link *link, mp__event *event)
             return take_frame(link, event);
         if (link->reader.status != MP_OK)
             return nonsense(link, event, mp_status_text(link->reader.status));
+        if (link->state != MP__LINK_NONE && link->received > announced(link))
+            return nonsense(link, event, "more bytes than it announced");
+        if (link->unreadable)
+            return nonsense(link, event, "its pipe cannot be read");
         if (!advance(link))
             break;
     }

@@ -26,6 +26,7 @@ typedef struct mp__link {
 
     mp__frame_reader reader;
     uint64_t received; /* bytes of its stream that have come, by whatever way */
+    bool unreadable;   /* its pipe gives an error */
     bool distrusted;   /* it spoke nonsense: nothing more is read */
     unsigned budget;   /* reads left before others have their turn */
     mp__frame frame;   /* of the event that was given out last */

@@ -98,6 +98,7 @@ static int gather(const mp__outbox *outbox, struct iovec *pieces)
 /* Takes `written` bytes off the front, piece by piece as gather laid them out. */
 static void advance(mp__outbox *outbox, size_t written)
 {
+    outbox->written += written;
     while (written) {
         const mp__outbox_blob *blob = mp__outbox_borrows(outbox) ? &outbox->blobs[outbox->blob_next] : NULL;
         size_t ours = (blob ? blob->at : outbox->bytes.size) - outbox->sent, take = written < ours ? written : ours;

@@ -16,6 +16,7 @@ typedef struct mp__outbox {
     mp__outbox_blob *blobs;
     size_t blob_count, blob_capacity, blob_next;
     size_t blob_sent; /* of the next blob: gap and data */
+    uint64_t written; /* bytes, ever */
     mp__blobs scratch;
 } mp__outbox;
 

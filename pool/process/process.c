@@ -43,7 +43,8 @@ struct mp__workers {
     int ready_count, ready_next;
     mp__link *reading; /* to be asked before others */
     bool zygote_dead;
-    uint32_t next_orphan;
+    uint32_t next_orphan; /* slots from here on have not been looked at since */
+    bool owes_broken;
     mp_error error;
 };
 
@@ -135,11 +136,12 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
     return true;
 }
 
-/* The zygote has gone, and nobody asked it to. Its workers are dying; what they have finished is still taken. */
-static bool zygote_died(mp__workers *w, mp__event *event)
+/* The zygote has gone, and nobody asked it to. Its workers are dying: first what they have finished is taken and each is
+ * told to be lost, so that who ran has the blame; then the pool is told to be broken. */
+static void zygote_died(mp__workers *w)
 {
     int status = 0;
-    w->zygote_dead = true;
+    w->zygote_dead = w->owes_broken = true;
     watch(w, EPOLL_CTL_DEL, w->control, 0, ABOUT_CONTROL, 0);
     pid_t reaped = waitpid(w->zygote, &status, 0);
     const char *name = reaped > 0 && WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
@@ -147,11 +149,24 @@ static bool zygote_died(mp__workers *w, mp__event *event)
                 (int)w->zygote, name ? "was killed by SIG" : "has gone", name ? name : "");
     for (uint32_t i = 0; i < w->slots; i++) {
         mp__link *link = &w->links[i];
-        if (link->state == MP__LINK_NONE)
+        if (link->state == MP__LINK_NONE || link->state >= MP__LINK_DEAD)
             continue;
         link->state = MP__LINK_DEAD;
         link->orphaned = true;
     }
+}
+
+static bool next_orphan(mp__workers *w)
+{
+    if (!w->zygote_dead || w->next_orphan >= w->slots)
+        return false;
+    w->reading = &w->links[w->next_orphan++];
+    return true;
+}
+
+static bool tell_broken(mp__workers *w, mp__event *event)
+{
+    w->owes_broken = false;
     *event = (mp__event){.kind = MP__EV_BROKEN, .error = &w->error};
     return true;
 }
@@ -219,12 +234,15 @@ static void flush(mp__workers *w, uint32_t slot)
     if (link->state != MP__LINK_OPEN || link->deaf || link->waits)
         return;
     int failed = mp__outbox_write(&link->outbox, link->tasks_fd);
+    atomic_store_explicit(&link->shared->sent, link->outbox.written, memory_order_release);
     if (failed == EAGAIN) {
         link->waits = true; /* registered only while we wait: a dead reader would be reported for ever */
         if (watch(w, EPOLL_CTL_ADD, link->tasks_fd, EPOLLOUT | EPOLLONESHOT, ABOUT_TASKS, slot) < 0)
             kill_worker(w, slot, true);
-    } else if (failed) {
+    } else if (failed == EPIPE) {
         link->deaf = true; /* it is dying: the report comes */
+    } else if (failed) {
+        kill_worker(w, slot, true); /* it lives, but cannot be told anything */
     }
 }
 
@@ -321,7 +339,7 @@ static bool take_ready(mp__workers *w, const struct epoll_event *ready, mp__even
     case ABOUT_CONTROL: {
         int got = w->inbox_count ? 0 : receive(w); /* what is in the inbox comes first */
         if (got < 0)
-            return zygote_died(w, event);
+            zygote_died(w);
         return got > 0 && took_report(w, &w->inbox[--w->inbox_count], event);
     }
     case ABOUT_TASKS: return writable(w, slot, event);
@@ -353,11 +371,13 @@ static bool next(mp__workers *w, mp__event *event)
         if (w->reading) {
             if (next_of_link(w, event))
                 return true;
+        } else if (next_orphan(w)) {
+            continue;
+        } else if (w->owes_broken) {
+            return tell_broken(w, event);
         } else if (w->owed) {
             if (next_owed(w, event))
                 return true;
-        } else if (w->zygote_dead && w->next_orphan < w->slots) {
-            w->reading = &w->links[w->next_orphan++];
         } else if (w->ready_next < w->ready_count) {
             if (take_ready(w, &w->ready[w->ready_next++], event))
                 return true;

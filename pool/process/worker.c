@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -41,6 +42,7 @@ typedef struct worker {
     mp__frame_reader reader;
     mp__buffer results; /* fixed, over shared->buffer */
     uint64_t base;      /* offset of its beginning in the stream of results */
+    uint64_t received;  /* bytes of tasks */
     mp__outbox large;   /* results that do not fit it */
     mp__blobs blobs;
     uint64_t epoch, started; /* of shared->claim, as we know it */
@@ -85,11 +87,18 @@ static void commit(worker *w)
     atomic_store_explicit(&w->shared->committed, w->base + w->results.size, memory_order_release);
 }
 
+/* Before bytes go into the pipe. */
+static void announce(worker *w, uint64_t size)
+{
+    atomic_store_explicit(&w->shared->announced, w->base + size, memory_order_release);
+}
+
 static void flush_results(worker *w)
 {
     size_t size = w->results.size, done = 0;
     if (!size)
         return;
+    announce(w, size);
     while (done < size) {
         struct iovec rest = {w->results.data + done, size - done};
         ssize_t written = mp__system.writev(RESULTS, &rest, 1);
@@ -143,6 +152,7 @@ static void put_large(worker *w, const mp_type *type, const void *value)
         return;
     }
     uint64_t size = mp__outbox_size(&w->large);
+    announce(w, size);
     if (mp__outbox_write(&w->large, RESULTS) != 0)
         leave(EXIT_GONE);
     begin_buffer(w, w->base + size);
@@ -267,6 +277,14 @@ static void between_items(worker *w)
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------ */
 
+/* Not all that was sent has come, and nothing is on its way: a task has read from our pipe. */
+static bool robbed(const worker *w)
+{
+    int waiting;
+    return atomic_load_explicit(&w->shared->sent, memory_order_acquire) > w->received &&
+           ioctl(TASKS, FIONREAD, &waiting) == 0 && waiting == 0;
+}
+
 /* There is nothing to run: what is finished goes out, and the worker sleeps until something comes. */
 static void wait_for_frames(worker *w)
 {
@@ -277,11 +295,15 @@ static void wait_for_frames(worker *w)
     fflush(stdout);
     if (!mp__frame_reader_space(&w->reader, &where, &room))
         leave(w->reader.status == MP_ENOMEM ? EXIT_SETUP : EXIT_PROTOCOL);
+    if (robbed(w))
+        leave(EXIT_PROTOCOL);
     ssize_t got = mp__system.read(TASKS, where, room);
     if (got == 0 || (got < 0 && errno != EINTR))
         leave(EXIT_GONE);
-    if (got > 0)
+    if (got > 0) {
         mp__frame_reader_filled(&w->reader, (size_t)got);
+        w->received += (uint64_t)got;
+    }
     w->looked_at = w->flushed_at = mp__now();
 }
 

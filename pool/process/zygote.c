@@ -49,8 +49,8 @@ static void tell(const zygote *z, const mp__control *message)
 static int keep_one_descriptor(int keep)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    while (null >= 0 && null < 2)
-        null = fcntl(null, F_DUPFD_CLOEXEC, 2);
+    if (null >= 0 && null <= 2)
+        null = fcntl(null, F_DUPFD_CLOEXEC, 3);
     if (null >= 0)
         dup2(null, 0);
     for (int fd = 1; fd <= 2; fd++)
