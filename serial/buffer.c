@@ -9,10 +9,8 @@
 
 enum { FIRST_CAPACITY = 256 };
 
-bool mp__buffer_reserve(mp__buffer *buffer, size_t more)
+bool mp__buffer_grow(mp__buffer *buffer, size_t more)
 {
-    if (more <= buffer->capacity - buffer->size && buffer->data)
-        return true;
     if (buffer->fixed || more > PTRDIFF_MAX - buffer->size)
         return false;
     size_t need = buffer->size + more;

@@ -12,7 +12,11 @@ typedef struct mp__buffer {
 } mp__buffer;
 
 /* Room for `more` bytes after `size`. False: no memory, or fixed and full; nothing has changed. */
-bool mp__buffer_reserve(mp__buffer *buffer, size_t more);
+bool mp__buffer_grow(mp__buffer *buffer, size_t more);
+static inline bool mp__buffer_reserve(mp__buffer *buffer, size_t more)
+{
+    return (buffer->data && more <= buffer->capacity - buffer->size) || mp__buffer_grow(buffer, more);
+}
 
 /* Forgets what is in it and keeps the memory, or gives the memory back. */
 void mp__buffer_fini(mp__buffer *buffer);

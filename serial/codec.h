@@ -27,7 +27,8 @@ mp_status mp__decode_input(const mp_type *type, mp__frame *frame, void *value, m
 /* Walks one msgpack value without memory: MP_OK and its length, or MP_EFORMAT (cut short, 0xc1) or MP_ELIMIT (depth). */
 mp_status mp__scan(const uint8_t *bytes, size_t size, size_t *length);
 
-/* MP_OK if these are UTF-8 (no surrogates, no overlong forms, nothing over U+10FFFF), else the offset of the first bad byte. */
+/* True if these are UTF-8: no surrogates, no overlong forms, nothing over U+10FFFF. Else `*bad` is where the first sequence
+ * begins that is not. */
 bool mp__utf8_valid(const char *text, size_t size, size_t *bad);
 
 #endif

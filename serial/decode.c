@@ -138,7 +138,8 @@ static bool check_numbers(mp__decoder *d, const uint8_t *p, const mp_type *eleme
         return true;
     size_t bad = element->kind == MP__BOOL ? mp__bools_whole(piece->data, piece->size) : piece->size;
     if (piece->size % element->size != 0)
-        (void)mp__decoder_fail(d, p, MP_EFORMAT, "%zu bytes are no whole number of %s", piece->size, mp__type_word(element));
+        (void)mp__decoder_fail(d, p, MP_EFORMAT, "%zu bytes are no whole number of %s", piece->size,
+                               mp__type_word(element));
     else if (bad < piece->size)
         (void)mp__decoder_fail(d, p, MP_EFORMAT, "element %zu is no bool: 0x%02x", bad, piece->data[bad]);
     else
@@ -155,14 +156,12 @@ static bool is_array(const mp__decoder *d, const uint8_t *p)
 static const uint8_t *read_span_of_values(mp__decoder *d, const uint8_t *p, const mp_type *type, uint8_t *to, size_t depth)
 {
     const mp_type *element = type->element;
-    size_t count, bytes;
+    size_t count;
     const uint8_t *next = read_array_head(d, p, mp__type_word(type), &count);
     if (!next)
         return NULL;
-    uint8_t *items = NULL;
-    if (__builtin_mul_overflow(count, element->size, &bytes))
-        bytes = SIZE_MAX;
-    if (count > 0 && !mp__decoder_take(d, p, bytes, element->align, &items))
+    uint8_t *items = NULL; /* the product is below 2^32 * MP_TYPE_SIZE_MAX = 2^62 */
+    if (count > 0 && !mp__decoder_take(d, p, count * element->size, element->align, &items))
         return NULL;
     store_datum(to, items, count);
     return read_elements(d, next, element, items, count, depth + 1);
@@ -208,7 +207,8 @@ static const uint8_t *read_chars(mp__decoder *d, const uint8_t *p, uint8_t *to, 
     return next;
 }
 
-static const uint8_t *read_fixed_numbers(mp__decoder *d, const uint8_t *p, const mp_type *element, uint8_t *to, size_t count)
+static const uint8_t *read_fixed_numbers(mp__decoder *d, const uint8_t *p, const mp_type *element, uint8_t *to,
+                                         size_t count)
 {
     mp__piece piece;
     const uint8_t *next = mp__decode_piece(d, p, MP__WIRE_BIN8, "an array of numbers", &piece);
@@ -255,7 +255,8 @@ static inline void clear(uint8_t *to, size_t size)
     }
 }
 
-__attribute__((noinline)) static const uint8_t *read_field(mp__decoder *d, const uint8_t *p, const mp_field *field, uint8_t *to, size_t depth)
+__attribute__((noinline)) static const uint8_t *read_field(mp__decoder *d, const uint8_t *p, const mp_field *field,
+                                                           uint8_t *to, size_t depth)
 {
     p = field->count > 0 ? read_fixed_array(d, p, field, to, depth) : read_value(d, p, field->type, to, depth);
     if (!p)
@@ -264,7 +265,8 @@ __attribute__((noinline)) static const uint8_t *read_field(mp__decoder *d, const
 }
 
 /* `p` is behind the array's head. Numbers are read here: this loop is where the time for most structs goes. */
-__attribute__((noinline)) static const uint8_t *read_fields(mp__decoder *d, const uint8_t *p, const mp_type *type, uint8_t *to, size_t depth)
+__attribute__((noinline)) static const uint8_t *read_fields(mp__decoder *d, const uint8_t *p, const mp_type *type,
+                                                            uint8_t *to, size_t depth)
 {
     const mp_field *field = type->fields, *last = field + type->count;
     for (; p && field < last; field++) {
@@ -357,8 +359,11 @@ static mp_status fail_whole(mp_status status, const mp_type *type, void *value)
 
 static mp__decoder decoder_for(const mp__frame *frame, mp__fault *fault)
 {
-    return (mp__decoder){.frame = frame, .end = frame->data + frame->control, .limit = memory_limit(frame),
-                         .align = sizeof(mp__block *), .fault = fault};
+    return (mp__decoder){.frame = frame,
+                         .end = frame->data + frame->control,
+                         .limit = memory_limit(frame),
+                         .align = sizeof(mp__block *),
+                         .fault = fault};
 }
 
 /* The frame's block now belongs to the value. */

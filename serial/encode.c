@@ -98,49 +98,36 @@ static inline uint8_t *put_double(uint8_t *p, const uint8_t *from)
     return p + 9;
 }
 
-#define PUT_INTEGER(T, put)             \
-    {                                   \
-        T number;                       \
-        memcpy(&number, from, sizeof number); \
-        return put(p, number);          \
+#define PUT_INTEGER(T, put)                                                                                                \
+    {                                                                                                                      \
+        T number;                                                                                                          \
+        memcpy(&number, from, sizeof number);                                                                              \
+        return put(p, number);                                                                                             \
     }
 
 /* NULL: not a number, or a bool that is none. */
 __attribute__((always_inline)) static inline uint8_t *put_number(uint8_t *p, const mp_type *type, const uint8_t *from)
 {
     switch (MP__KEY(type->kind, type->size)) {
-    case MP__KEY(MP__INT, 1):
-        PUT_INTEGER(int8_t, put_int)
-    case MP__KEY(MP__INT, 2):
-        PUT_INTEGER(int16_t, put_int)
-    case MP__KEY(MP__INT, 4):
-        PUT_INTEGER(int32_t, put_int)
-    case MP__KEY(MP__INT, 8):
-        PUT_INTEGER(int64_t, put_int)
-    case MP__KEY(MP__UINT, 1):
-        PUT_INTEGER(uint8_t, put_uint)
-    case MP__KEY(MP__UINT, 2):
-        PUT_INTEGER(uint16_t, put_uint)
-    case MP__KEY(MP__UINT, 4):
-        PUT_INTEGER(uint32_t, put_uint)
-    case MP__KEY(MP__UINT, 8):
-        PUT_INTEGER(uint64_t, put_uint)
-    case MP__KEY(MP__CHAR, 1):
-        PUT_INTEGER(char, put_int)
-    case MP__KEY(MP__FLOAT, 4):
-        return put_float(p, from);
-    case MP__KEY(MP__FLOAT, 8):
-        return put_double(p, from);
-    case MP__KEY(MP__BOOL, 1):
-        *p = (uint8_t)(MP__WIRE_FALSE + (*from & 1));
-        return *from > 1 ? NULL : p + 1;
-    default:
-        return NULL;
+    case MP__KEY(MP__INT, 1): PUT_INTEGER(int8_t, put_int)
+    case MP__KEY(MP__INT, 2): PUT_INTEGER(int16_t, put_int)
+    case MP__KEY(MP__INT, 4): PUT_INTEGER(int32_t, put_int)
+    case MP__KEY(MP__INT, 8): PUT_INTEGER(int64_t, put_int)
+    case MP__KEY(MP__UINT, 1): PUT_INTEGER(uint8_t, put_uint)
+    case MP__KEY(MP__UINT, 2): PUT_INTEGER(uint16_t, put_uint)
+    case MP__KEY(MP__UINT, 4): PUT_INTEGER(uint32_t, put_uint)
+    case MP__KEY(MP__UINT, 8): PUT_INTEGER(uint64_t, put_uint)
+    case MP__KEY(MP__CHAR, 1): PUT_INTEGER(char, put_int)
+    case MP__KEY(MP__FLOAT, 4): return put_float(p, from);
+    case MP__KEY(MP__FLOAT, 8): return put_double(p, from);
+    case MP__KEY(MP__BOOL, 1): *p = (uint8_t)(MP__WIRE_FALSE + (*from & 1)); return *from > 1 ? NULL : p + 1;
+    default: return NULL;
     }
 }
 
 /* Near the end of a fixed buffer: what is shorter than the longest number may still fit. */
-__attribute__((noinline)) static uint8_t *write_number_slowly(writer *w, uint8_t *p, const mp_type *type, const uint8_t *from)
+__attribute__((noinline)) static uint8_t *write_number_slowly(writer *w, uint8_t *p, const mp_type *type,
+                                                              const uint8_t *from)
 {
     uint8_t number[MP__NUMBER_MAX], *end = put_number(number, type, from);
     if (!end)
@@ -299,7 +286,8 @@ static uint8_t *write_datum(writer *w, uint8_t *p, const mp_type *type, mp__datu
 /* --- arrays --- */
 
 /* Fixed arrays, which are never blobs, and spans of numbers: their bytes as they stand. */
-static uint8_t *write_numbers(writer *w, uint8_t *p, const mp_type *element, const void *from, size_t size, bool may_be_blob)
+static uint8_t *write_numbers(writer *w, uint8_t *p, const mp_type *element, const void *from, size_t size,
+                              bool may_be_blob)
 {
     size_t bad = element->kind == MP__BOOL ? mp__bools_whole(from, size) : size;
     if (bad < size) {
@@ -310,7 +298,8 @@ static uint8_t *write_numbers(writer *w, uint8_t *p, const mp_type *element, con
     return may_be_blob && is_blob(w, size) ? write_blob(w, p, from, size) : write_bin(w, p, from, size);
 }
 
-static uint8_t *write_elements(writer *w, uint8_t *p, const mp_type *element, const uint8_t *from, size_t count, size_t depth)
+static uint8_t *write_elements(writer *w, uint8_t *p, const mp_type *element, const uint8_t *from, size_t count,
+                               size_t depth)
 {
     p = write_array_head(w, p, count);
     for (size_t i = 0; p && i < count; i++) {
@@ -393,7 +382,8 @@ static uint8_t *write_value(writer *w, uint8_t *p, const mp_type *type, const ui
     if (type->kind == MP__NONE)
         return write_byte(w, p, MP__WIRE_NIL);
     memcpy(&datum, from, sizeof datum);
-    return type->kind == MP__SPAN_OF ? write_span(w, p, type->element, datum, depth) : write_datum(w, p, type, datum, depth);
+    return type->kind == MP__SPAN_OF ? write_span(w, p, type->element, datum, depth)
+                                     : write_datum(w, p, type, datum, depth);
 }
 
 static mp_status encode_value(mp__buffer *out, const mp_type *type, const void *value, mp__blobs *blobs, mp__fault *fault)

@@ -9,9 +9,9 @@
 #define MP__NO_OFFSET SIZE_MAX /* a fault of a type, not of bytes */
 
 typedef struct mp__fault {
-    mp_status status;  /* MP_OK: none, and nothing else is set */
-    size_t offset;     /* decoding: of the byte in the payload where the value stands; encoding: of the byte to be written */
-    char path[120];    /* "corners[3].x"; "" for the value itself; cut in front when too long */
+    mp_status status; /* MP_OK: none, and nothing else is set */
+    size_t offset;    /* decoding: of the byte in the payload where the value stands; encoding: of the byte to be written */
+    char path[120];   /* "corners[3].x"; "" for the value itself; cut in front when too long */
     char message[200]; /* "300 does not fit int8" */
 } mp__fault;
 

@@ -5,8 +5,8 @@
  * bytes, encode behind them, fill them in. Only when the value turns out to have blobs, or to be enormous, is the control
  * part moved to make room for the long header. It fails as the encoder does, and when that room cannot be had; out and blobs
  * are then as before. */
-#include "serial/codec.h"
 #include "serial/frame.h"
+#include "serial/codec.h"
 #include "serial/wire.h"
 
 static void store_short(uint8_t *at, unsigned kind, size_t payload)

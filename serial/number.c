@@ -2,11 +2,11 @@
  *
  * Decides what fits: an integer of every msgpack form whose value the type can hold; into float and double also integers
  * that they hold exactly; a float64 into a float by rounding, unless a finite number became infinite. A float never becomes
- * an integer. Owns nothing; any thread. Happy path: not here but in number.h, which reads what the encoder
- * writes; here is what foreign writers send, and every refusal. It fails with the number in the text, for that is what its user looks
+ * an integer. Owns nothing; any thread. Happy path: not here but in number.h, which reads what the encoder writes; here is
+ * what foreign writers send, and every refusal. It fails with the number in the text, for that is what its user looks
  * for. */
-#include "serial/decoder.h"
 #include "serial/number.h"
+#include "serial/decoder.h"
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>

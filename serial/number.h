@@ -87,26 +87,16 @@ __attribute__((always_inline)) static inline const uint8_t *mp__read_number(cons
     if (p >= end)
         return NULL;
     switch (MP__KEY(type->kind, type->size)) {
-    case MP__KEY(MP__INT, 1):
-        return mp__read_as(p, end, to, true, 1);
-    case MP__KEY(MP__INT, 2):
-        return mp__read_as(p, end, to, true, 2);
-    case MP__KEY(MP__INT, 4):
-        return mp__read_as(p, end, to, true, 4);
-    case MP__KEY(MP__INT, 8):
-        return mp__read_as(p, end, to, true, 8);
-    case MP__KEY(MP__UINT, 1):
-        return mp__read_as(p, end, to, false, 1);
-    case MP__KEY(MP__UINT, 2):
-        return mp__read_as(p, end, to, false, 2);
-    case MP__KEY(MP__UINT, 4):
-        return mp__read_as(p, end, to, false, 4);
-    case MP__KEY(MP__UINT, 8):
-        return mp__read_as(p, end, to, false, 8);
-    case MP__KEY(MP__FLOAT, 8):
-        return mp__read_float64(p, end, to);
-    default:
-        return NULL;
+    case MP__KEY(MP__INT, 1): return mp__read_as(p, end, to, true, 1);
+    case MP__KEY(MP__INT, 2): return mp__read_as(p, end, to, true, 2);
+    case MP__KEY(MP__INT, 4): return mp__read_as(p, end, to, true, 4);
+    case MP__KEY(MP__INT, 8): return mp__read_as(p, end, to, true, 8);
+    case MP__KEY(MP__UINT, 1): return mp__read_as(p, end, to, false, 1);
+    case MP__KEY(MP__UINT, 2): return mp__read_as(p, end, to, false, 2);
+    case MP__KEY(MP__UINT, 4): return mp__read_as(p, end, to, false, 4);
+    case MP__KEY(MP__UINT, 8): return mp__read_as(p, end, to, false, 8);
+    case MP__KEY(MP__FLOAT, 8): return mp__read_float64(p, end, to);
+    default: return NULL;
     }
 }
 

@@ -14,15 +14,15 @@
 static const struct {
     uint8_t head, width;
 } forms[32] = {
-    [0x00] = {1, 0}, [0x02] = {1, 0}, [0x03] = {1, 0},                                      /* nil, false, true */
-    [0x04] = {2, 1}, [0x05] = {3, 2}, [0x06] = {5, 4},                                      /* bin */
-    [0x07] = {3, 1}, [0x08] = {4, 2}, [0x09] = {6, 4},                                      /* ext: its type is in the head */
-    [0x0a] = {5, 0}, [0x0b] = {9, 0},                                                       /* float */
-    [0x0c] = {2, 0}, [0x0d] = {3, 0}, [0x0e] = {5, 0}, [0x0f] = {9, 0},                     /* uint */
-    [0x10] = {2, 0}, [0x11] = {3, 0}, [0x12] = {5, 0}, [0x13] = {9, 0},                     /* int */
-    [0x14] = {3, 0}, [0x15] = {4, 0}, [0x16] = {6, 0}, [0x17] = {10, 0}, [0x18] = {18, 0},  /* fixext */
-    [0x19] = {2, 1}, [0x1a] = {3, 2}, [0x1b] = {5, 4},                                      /* str */
-    [0x1c] = {3, 2}, [0x1d] = {5, 4}, [0x1e] = {3, 2}, [0x1f] = {5, 4},                     /* array, map */
+    [0x00] = {1, 0}, [0x02] = {1, 0}, [0x03] = {1, 0},                  /* nil, false, true */
+    [0x04] = {2, 1}, [0x05] = {3, 2}, [0x06] = {5, 4},                  /* bin */
+    [0x07] = {3, 1}, [0x08] = {4, 2}, [0x09] = {6, 4},                  /* ext: its type is in the head */
+    [0x0a] = {5, 0}, [0x0b] = {9, 0},                                   /* float */
+    [0x0c] = {2, 0}, [0x0d] = {3, 0}, [0x0e] = {5, 0}, [0x0f] = {9, 0}, /* uint */
+    [0x10] = {2, 0}, [0x11] = {3, 0}, [0x12] = {5, 0}, [0x13] = {9, 0}, /* int */
+    [0x14] = {3, 0}, [0x15] = {4, 0}, [0x16] = {6, 0}, [0x17] = {10, 0}, [0x18] = {18, 0}, /* fixext */
+    [0x19] = {2, 1}, [0x1a] = {3, 2}, [0x1b] = {5, 4},                                     /* str */
+    [0x1c] = {3, 2}, [0x1d] = {5, 4}, [0x1e] = {3, 2}, [0x1f] = {5, 4},                    /* array, map */
 };
 
 /* One value's own bytes at `at`: their number, 0 when they are cut short or do not exist; `children`: how many values
@@ -84,10 +84,10 @@ mp_status mp__scan(const uint8_t *bytes, size_t size, size_t *length)
 const char *mp__scan_word(uint8_t first)
 {
     static const char *const words[32] = {
-        "nil",        "0xc1",       "a bool",     "a bool",     "bytes",      "bytes",    "bytes",  "an ext",
+        "nil",        "0xc1",       "a bool",     "a bool",     "bytes",      "bytes",      "bytes",      "an ext",
         "an ext",     "an ext",     "a float",    "a float",    "an integer", "an integer", "an integer", "an integer",
-        "an integer", "an integer", "an integer", "an integer", "an ext",     "an ext",   "an ext", "an ext",
-        "an ext",     "a text",     "a text",     "a text",     "an array",   "an array", "a map",  "a map",
+        "an integer", "an integer", "an integer", "an integer", "an ext",     "an ext",     "an ext",     "an ext",
+        "an ext",     "a text",     "a text",     "a text",     "an array",   "an array",   "a map",      "a map",
     };
     if (first < 0x80 || first >= 0xe0)
         return "an integer";

@@ -8,25 +8,21 @@
 const char *mp_status_name(mp_status status)
 {
     switch ((int)status) {
-#define NAME(name, code, text) \
-    case code:                 \
-        return #name;
+#define NAME(name, code, text)                                                                                             \
+    case code: return #name;
         MP_STATUS_TABLE(NAME)
 #undef NAME
-    default:
-        return status >= MP_EUSER ? "MP_EUSER" : "unknown status";
+    default: return status >= MP_EUSER ? "MP_EUSER" : "unknown status";
     }
 }
 
 const char *mp_status_text(mp_status status)
 {
     switch ((int)status) {
-#define TEXT(name, code, text) \
-    case code:                 \
-        return text;
+#define TEXT(name, code, text)                                                                                             \
+    case code: return text;
         MP_STATUS_TABLE(TEXT)
 #undef TEXT
-    default:
-        return status >= MP_EUSER ? "the task failed with a code of its own" : "unknown status";
+    default: return status >= MP_EUSER ? "the task failed with a code of its own" : "unknown status";
     }
 }

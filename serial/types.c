@@ -23,8 +23,14 @@ const mp_type mp__type_mp_span_bool = {
     sizeof(mp_type), MP__SPAN_OF, sizeof(mp_span_bool), _Alignof(mp_span_bool), "span of bool", 0, NULL, &mp__type_bool};
 const mp_type mp__type_long_long = {
     sizeof(mp_type), MP__INT, sizeof(long long), _Alignof(long long), "long long", 0, NULL, NULL};
-const mp_type mp__type_unsigned_long_long = {sizeof(mp_type), MP__UINT, sizeof(unsigned long long),
-    _Alignof(unsigned long long), "unsigned long long", 0, NULL, NULL};
+const mp_type mp__type_unsigned_long_long = {sizeof(mp_type),
+                                             MP__UINT,
+                                             sizeof(unsigned long long),
+                                             _Alignof(unsigned long long),
+                                             "unsigned long long",
+                                             0,
+                                             NULL,
+                                             NULL};
 
 /* The state of one check. `visits` keeps a type whose parts are shared a great many times from taking for ever. */
 typedef struct checker {
@@ -45,21 +51,16 @@ static bool size_fits_kind(const mp_type *type)
 {
     switch (type->kind) {
     case MP__INT:
-    case MP__UINT:
-        return is_size(type->size, 1, 2, 4, 8);
-    case MP__FLOAT:
-        return is_size(type->size, 4, 8, 4, 8);
+    case MP__UINT: return is_size(type->size, 1, 2, 4, 8);
+    case MP__FLOAT: return is_size(type->size, 4, 8, 4, 8);
     case MP__CHAR:
     case MP__BOOL:
-    case MP__NONE:
-        return type->size == 1;
+    case MP__NONE: return type->size == 1;
     case MP__STR:
     case MP__BYTES:
     case MP__ANY:
-    case MP__SPAN_OF:
-        return type->size == sizeof(mp__datum);
-    default:
-        return type->size > 0;
+    case MP__SPAN_OF: return type->size == sizeof(mp__datum);
+    default: return type->size > 0;
     }
 }
 
@@ -137,7 +138,8 @@ static bool check(checker *c, const mp_type *type, size_t depth)
         return false;
     if (++c->visits > VISITS_MAX)
         return refuse(c, MP_ELIMIT, "%s has too many parts", type->name);
-    bool is_array = type->kind == MP__STRUCT || (type->kind == MP__SPAN_OF && type->element && !mp__is_number(type->element));
+    bool is_array =
+        type->kind == MP__STRUCT || (type->kind == MP__SPAN_OF && type->element && !mp__is_number(type->element));
     if (depth + is_array > MP_DEPTH_MAX)
         return refuse(c, MP_ELIMIT, "%s is nested more than MP_DEPTH_MAX deep; a type cannot contain itself", type->name);
     if (type->kind == MP__STRUCT)
@@ -166,19 +168,14 @@ const char *mp__type_word(const mp_type *type)
 {
     static const char *const ints[9] = {[1] = "int8", [2] = "int16", [4] = "int32", [8] = "int64"};
     static const char *const uints[9] = {[1] = "uint8", [2] = "uint16", [4] = "uint32", [8] = "uint64"};
-    static const char *const others[] = {[MP__CHAR] = "char", [MP__BOOL] = "bool",   [MP__STR] = "str",
-                                         [MP__BYTES] = "bytes", [MP__ANY] = "any", [MP__NONE] = "none"};
+    static const char *const others[] = {[MP__CHAR] = "char",   [MP__BOOL] = "bool", [MP__STR] = "str",
+                                         [MP__BYTES] = "bytes", [MP__ANY] = "any",   [MP__NONE] = "none"};
     switch (type->kind) {
-    case MP__INT:
-        return ints[type->size];
-    case MP__UINT:
-        return uints[type->size];
-    case MP__FLOAT:
-        return type->size == 4 ? "float" : "double";
+    case MP__INT: return ints[type->size];
+    case MP__UINT: return uints[type->size];
+    case MP__FLOAT: return type->size == 4 ? "float" : "double";
     case MP__STRUCT:
-    case MP__SPAN_OF:
-        return type->name;
-    default:
-        return others[type->kind];
+    case MP__SPAN_OF: return type->name;
+    default: return others[type->kind];
     }
 }

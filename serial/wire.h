@@ -44,7 +44,8 @@ typedef struct mp__datum {
 _Static_assert(sizeof(mp_str) == sizeof(mp__datum) && offsetof(mp_str, size) == offsetof(mp__datum, size), "mp_str");
 _Static_assert(sizeof(mp_bytes) == sizeof(mp__datum) && offsetof(mp_bytes, size) == offsetof(mp__datum, size), "mp_bytes");
 _Static_assert(sizeof(mp_any) == sizeof(mp__datum) && offsetof(mp_any, size) == offsetof(mp__datum, size), "mp_any");
-_Static_assert(sizeof(mp_span_int) == sizeof(mp__datum) && offsetof(mp_span_int, count) == offsetof(mp__datum, size), "span");
+_Static_assert(sizeof(mp_span_int) == sizeof(mp__datum) && offsetof(mp_span_int, count) == offsetof(mp__datum, size),
+               "span");
 
 /* One number for kind and size, to switch on; it can be that of a number only where mp__is_number. */
 #define MP__KEY(kind, size) (((uint32_t)(kind) << 4) | (uint32_t)(size))
