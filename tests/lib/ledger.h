@@ -1,0 +1,89 @@
+/* Memory that a test shares with the workers of the pools it opens: made before them, inherited by fork. In it tasks write
+ * down how often each item began and ended, and who runs it: the truth that a map's results are compared with. */
+#ifndef TESTS_LIB_LEDGER_H
+#define TESTS_LIB_LEDGER_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static inline void *shared_memory(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+typedef struct ledger_line {
+    _Atomic int pid; /* who ran it last */
+    _Atomic uint8_t begun, ended;
+} ledger_line;
+
+enum { LEDGER_WORKERS = 256 };
+
+/* One is enough for a test program: tasks find it by its name. */
+typedef struct ledger {
+    size_t size; /* of the mapping */
+    size_t items;
+    _Atomic int pids[LEDGER_WORKERS]; /* of the worker with this index, when it last began an item */
+    _Atomic int begun, ended;         /* all items together */
+    _Atomic int gate;                 /* for tasks that wait to be let go */
+    _Atomic int word[8];              /* for whatever else a test wants to know */
+    ledger_line lines[];
+} ledger;
+
+static ledger *tally;
+
+/* False: no memory. */
+static inline bool ledger_open(size_t items)
+{
+    size_t size = sizeof(ledger) + items * sizeof(ledger_line);
+    tally = shared_memory(size);
+    if (!tally)
+        return false;
+    tally->size = size;
+    tally->items = items;
+    return true;
+}
+
+static inline void ledger_close(void)
+{
+    munmap(tally, tally->size);
+    tally = NULL;
+}
+
+/* Between rounds; nothing may be running. */
+static inline void ledger_clear(void)
+{
+    memset((void *)tally->lines, 0, tally->items * sizeof(ledger_line));
+    tally->begun = tally->ended = 0;
+}
+
+static inline void ledger_begin(size_t item, int worker)
+{
+    if (worker >= 0 && worker < LEDGER_WORKERS)
+        atomic_store_explicit(&tally->pids[worker], (int)getpid(), memory_order_relaxed);
+    atomic_store_explicit(&tally->lines[item].pid, (int)getpid(), memory_order_relaxed);
+    atomic_fetch_add_explicit(&tally->lines[item].begun, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&tally->begun, 1, memory_order_relaxed);
+}
+
+static inline void ledger_end(size_t item)
+{
+    atomic_fetch_add_explicit(&tally->lines[item].ended, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&tally->ended, 1, memory_order_relaxed);
+}
+
+/* The first item that did not begin and end so many times, or `items`. */
+static inline size_t ledger_find_other(unsigned begun, unsigned ended)
+{
+    for (size_t i = 0; i < tally->items; i++)
+        if (tally->lines[i].begun != begun || tally->lines[i].ended != ended)
+            return i;
+    return tally->items;
+}
+
+#endif
