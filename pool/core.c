@@ -95,11 +95,14 @@ static uint64_t backoff(uint32_t failures)
 }
 
 /* A life has ended that started nothing. One that was ready and had nothing to do may have died of something else: it makes the
- * slot wait, so that a worker that always dies is not started in a circle, but it is no reason to give up. */
-static void slot_count_failure(mp__slot *slot)
+ * slot wait, so that a worker that always dies is not started in a circle, but it is no reason to give up; and none at all to
+ * wait if it was well for a while. */
+static void slot_count_failure(const mp__core *core, mp__slot *slot)
 {
     bool idle = slot->state == MP__SLOT_READY && !slot->items;
-    if (slot->failures < MP__FAILURES_MAX - 1 || !idle)
+    if (idle && core->now - slot->moved_at >= MP__BACKOFF_MAX_NS)
+        slot->failures = 0;
+    else if (slot->failures < MP__FAILURES_MAX - 1 || !idle)
         slot->failures++;
 }
 
@@ -151,7 +154,7 @@ static void core_start_slots(mp__core *core)
             continue;
         slot_enter(core, slot, MP__SLOT_STARTING);
         slot->generation++;
-        slot->done = slot->sent = slot->started = 0;
+        slot->done = slot->sent = slot->started = slot->kept = 0;
         slot->moved_at = slot->recalled_at = core->now;
         mp__slot_want(core, slot, MP__ACT_START);
     }
@@ -192,7 +195,7 @@ static void core_settle(mp__core *core)
             return;
         }
         core_start_slots(core);
-        mp__plan_all(core);
+        mp__plan_all(core, NULL);
     } else if (core->state == MP__CLOSED) {
         core_stop_slots(core);
     }
@@ -287,7 +290,7 @@ mp_status mp__core_submit(mp__core *core, mp__core_job *job)
     core->counts.accepted += job->n;
     core->counts.pending += job->n;
     mp__plan_enqueue(core, job);
-    mp__plan_all(core);
+    mp__plan_all(core, NULL);
     return MP_OK;
 }
 
@@ -340,7 +343,7 @@ static void slot_end_life(mp__core *core, mp__slot *slot, uint64_t claimed)
     if (started)
         slot->failures = 0;
     else
-        slot_count_failure(slot);
+        slot_count_failure(core, slot);
     if (started > slot->done && slot->items) { /* not so if they have got another end meanwhile */
         mp__items_end_front(core, slot, (size_t)(started - slot->done - 1), MP_ELOST); /* ran, but the results never came */
         mp__items_end_front(core, slot, 1, MP_ECRASHED);
@@ -425,12 +428,13 @@ void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint
     }
     if (started != MP__UNKNOWN) /* else what was sent stays with it, though it may never start it */
         slot->sent = slot->started = slot_started(slot, started);
-    mp__items_give_back(core, slot, (size_t)(slot->sent - slot->done));
+    slot->kept = slot->sent;
+    mp__items_give_back(core, slot, (size_t)(slot->kept - slot->done));
     if (slot->cut)
         mp__chunk_put(core, slot->cut);
     slot->cut = NULL;
     slot->moved_at = core->now; /* it has given what it could: not again at once */
-    mp__plan_all(core);
+    mp__plan_all(core, slot);
 }
 
 /* --- actions ----------------------------------------------------------------------------------------------------------- */

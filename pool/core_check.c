@@ -76,7 +76,8 @@ static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot,
     REQUIRE(slot->chunks.tail == last, "the tail of a slot's chunks is not the last of them");
     REQUIRE(items == slot->items, "a slot's items are not the sum of its chunks");
     REQUIRE(slot->cursor == cursor, "a slot's cursor is not at its first unsent item");
-    REQUIRE(slot->done <= slot->sent && slot->started <= slot->sent, "a slot has done or started more than was sent");
+    REQUIRE(slot->done <= slot->sent && slot->started <= slot->sent && slot->kept <= slot->sent,
+            "a slot has done, started or kept more than was sent");
     REQUIRE(sent == slot->sent - slot->done || (slot->state != MP__SLOT_READY && !items),
             "a slot's ordinals do not agree with its chunks");
     sums->items += items;

@@ -19,6 +19,7 @@ typedef struct mp__slot {
     uint32_t generation;
     uint64_t done, sent; /* ordinals: results that came, items that were sent */
     uint64_t started;    /* ordinals that it has said to have started; it may have gone on since */
+    uint64_t kept;       /* ordinals that a recall could not take from it */
     uint64_t kill_at;    /* then SIGKILL; MP__NEVER: not to be, or it has been */
     /* its work */
     mp__chunks chunks;    /* in the order in which it runs them */
@@ -26,7 +27,7 @@ typedef struct mp__slot {
     mp__chunk *cursor;    /* the first one with unsent items */
     mp__chunk *cut;       /* a recall is on its way: nothing is handed out meanwhile. The chunk to cut its queue with */
     uint64_t moved_at;    /* last result, or last time it was handed work while idle */
-    uint64_t recalled_at; /* long items: not to be asked for again before */
+    uint64_t recalled_at; /* long items: not to be asked for before */
     /* over its lives */
     uint32_t failures; /* in a row that came to nothing */
     uint64_t start_at; /* EMPTY: not before */
@@ -94,8 +95,9 @@ void mp__items_end_all(mp__core *core, mp_status status);
 bool mp__items_next_end(mp__core *core, mp__core_action *action);
 bool mp__items_next_done(mp__core *core, mp__core_action *action);
 
-/* plan.c: hands out what waits, to idle slots first; and takes back from the busy when there is nothing to hand out. */
-void mp__plan_all(mp__core *core);
+/* plan.c: hands out what waits, to idle slots first; and takes back from the busy when there is nothing to hand out. `last`, if
+ * there is one, has just given back for the sake of those who idle: it is not one of the first, though it may idle now. */
+void mp__plan_all(mp__core *core, const mp__slot *last);
 void mp__plan_slot(mp__core *core, mp__slot *slot);
 /* When a busy slot's items become worth taking back; MP__NEVER: not as things are. */
 uint64_t mp__plan_deadline(const mp__core *core);

@@ -68,16 +68,17 @@ static size_t job_window(const mp__core *core, const mp__core_job *job)
     return window > least ? window : least;
 }
 
-/* How many items of the job the slot should get now; 0: it has enough. */
+/* How many items of the job the slot should get now; 0: it has enough. What came back is shared out item by item: it came from
+ * one worker to be spread over several, and the whole chunk would only be taken back from the next one. */
 static size_t piece_size(const mp__core *core, const mp__slot *slot, const mp__core_job *job)
 {
-    size_t unit = job_unit(job), window = job_window(core, job);
+    size_t unit = job->returned.head ? 1 : job_unit(job), window = job_window(core, job);
     if (slot->items > window / 2)
         return 0;
     size_t share = job->waiting / (2 * (size_t)core->counts.ready) + 1, piece = window - slot->items;
     if (piece > share)
         piece = share;
-    return piece > unit ? piece / unit * unit : unit;
+    return piece > unit ? piece : unit;
 }
 
 /* What a worker says of its time is input, not truth. */
@@ -157,8 +158,10 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
     size_t wanted = piece_size(core, slot, job), given = 0, unit = job_unit(job);
     if (!wanted)
         return ENOUGH;
-    if (!slot->items)
+    if (!slot->items) {
         slot->moved_at = core->now;
+        slot->recalled_at = core->now + MP__RECALL_NS; /* let it begin: it would give everything back */
+    }
     while (given < wanted && given < job->waiting) {
         size_t left = wanted - given, items;
         if (job->returned.head)
@@ -207,12 +210,12 @@ bool mp__plan_hungry(const mp__core *core, const mp__slot *slot)
 
 /* --- taking back ------------------------------------------------------------------------------------------------------- */
 
-/* When this slot's items become worth taking back. What it is known to have started is not, and its next one may be running:
- * only what is behind these counts. So one that had nothing to give is not asked again before it gets more. */
+/* When this slot's items become worth taking back. What a recall has left with it is not, and its first one may be running: only
+ * what is behind these counts. So one that had nothing to give is not asked again before it gets more. */
 static uint64_t recall_due(const mp__core *core, const mp__slot *slot)
 {
-    uint64_t begun = slot->started > slot->done ? slot->started - slot->done : 1;
-    if (!slot_takes(slot) || slot->items <= begun)
+    uint64_t stays = slot->kept > slot->done ? slot->kept - slot->done : 1;
+    if (!slot_takes(slot) || slot->items <= stays)
         return MP__NEVER;
     bool long_items = core->paces[slot->chunks.head->job->task].item_ns >= MP__RECALL_ITEM_NS;
     return long_items ? slot->recalled_at : slot->moved_at + MP__RECALL_NS;
@@ -267,12 +270,12 @@ static void plan_recalls(mp__core *core)
     }
 }
 
-void mp__plan_all(mp__core *core)
+void mp__plan_all(mp__core *core, const mp__slot *last)
 {
     if (!core->counts.ready)
         return;
     for (uint32_t i = 0; i < core->slot_count && core->queue_head; i++)
-        if (slot_takes(&core->slots[i]) && !core->slots[i].items)
+        if (&core->slots[i] != last && slot_takes(&core->slots[i]) && !core->slots[i].items)
             give(core, &core->slots[i], core->queue_head);
     for (uint32_t i = 0; i < core->slot_count && core->queue_head; i++)
         mp__plan_slot(core, &core->slots[i]);

@@ -33,7 +33,8 @@ enum {
     EXIT_PROTOCOL = 126, /* the parent speaks nonsense */
     LOOK_NS = 50000,     /* look at the clock about this often */
     WAIT_NS = 200000,    /* a result waits at most this long for others, between items */
-    LOOK_ITEMS = 1024
+    LOOK_ITEMS = 1024,
+    SCRATCH_KEEP = 1 << 20
 };
 
 typedef struct worker {
@@ -293,6 +294,8 @@ static void wait_for_frames(worker *w)
     account(w);
     flush_results(w);
     fflush(stdout);
+    if (w->scratch.capacity > SCRATCH_KEEP) /* one huge item does not mean that all are */
+        mp__buffer_fini(&w->scratch);
     if (!mp__frame_reader_space(&w->reader, &where, &room))
         leave(w->reader.status == MP_ENOMEM ? EXIT_SETUP : EXIT_PROTOCOL);
     if (robbed(w))

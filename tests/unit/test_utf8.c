@@ -31,7 +31,7 @@ static bool agrees(const uint8_t *text, size_t size)
     for (size_t length; at < size; at += length)
         if (!(length = textbook(text + at, size - at)))
             break;
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = calloc(1, size ? size : 1); /* as large as the text, so that a read behind it is found */
     memcpy(copy, text, size);
     bool valid = mp__utf8_valid((const char *)copy, size, &bad);
     free(copy);

@@ -1,0 +1,130 @@
+/* The simulation of a pool: one core, a fake kind of worker, a shell that does what the core asks, and a ledger.
+ *
+ * A *history* is what a seed makes of them: jobs, results, deaths, late frames, failed starts, time, the end of the pool, in any
+ * order that the real thing could produce, and some that only a lying worker would. After every event mp__core_check is asked;
+ * the ledger knows each item by name and has its own idea of what must become of it. When the faults stop, everything must come
+ * to its end in a bounded number of steps. A history is a function of its seed alone, so that one that failed can be read
+ * event by event. One thread; what goes wrong leaves by longjmp to sim_history. */
+#ifndef TESTS_UNIT_SIM_H
+#define TESTS_UNIT_SIM_H
+#include "pool/core.h"
+#include <setjmp.h>
+
+enum { SIM_SLOTS = 5, SIM_JOBS = 6, SIM_ITEMS = 200, SIM_TASKS = 3 };
+
+/* What the ledger knows of an item. */
+typedef struct sim_item {
+    int8_t holder; /* the slot that was sent it and has not given it back; -1: nobody */
+    uint8_t starts, ends;
+    bool finished;      /* a worker is through with it */
+    bool honest;        /* `expected` follows from what really happened, not from what a worker claimed */
+    mp_status expected; /* the death of its worker must bring it this end, now; MP_OK: none is expected */
+} sim_item;
+
+typedef struct sim_job {
+    mp__core_job core;
+    size_t n, ended;
+    bool done;
+    sim_item items[SIM_ITEMS];
+} sim_job;
+
+typedef enum sim_life { SIM_NONE, SIM_STARTING, SIM_ALIVE, SIM_DEAD } sim_life; /* DEAD: the core has not been told */
+
+typedef struct sim_worker {
+    sim_life life;
+    uint32_t generation;
+    bool deaf;             /* leaves only by SIGKILL */
+    bool hung;             /* will not get ready */
+    bool silent;           /* spoke nonsense: nothing it says is read any more */
+    bool full;             /* there was no room for all that it shall have: it asks for the rest */
+    bool stop, term, kill; /* what it was told */
+    bool asked, seen;      /* a recall: asked for; worker keeps to `limit`, and the answer is on its way */
+    uint64_t limit;        /* ordinals that it will not pass */
+    uint64_t known;        /* started, as it answered last */
+    uint64_t sent, started, finished, delivered;
+    uint32_t barren;                     /* lives in a row without a started item; of the slot, not of the life */
+    uint16_t fifo[SIM_JOBS * SIM_ITEMS]; /* by ordinal: job * SIM_ITEMS + index */
+} sim_worker;
+
+/* Chances out of 1000, by history: most are calm in most respects. */
+typedef struct sim_weather {
+    unsigned death, start_failure, nonsense, stale, hang, deaf, vague, lie, lazy_shell, end;
+} sim_weather;
+
+/* How often things happened over all histories: what never happens is not tested. */
+typedef struct sim_tally {
+    uint64_t histories, events, items, results, crashed, lost, terminated, broken, recalls, recalled_items, deaths,
+        start_failures, condemned, stale, hopeless, hard_kills, closed;
+} sim_tally;
+
+typedef struct sim_world {
+    mp__core *core;
+    uint64_t random, now;
+    uint32_t slots;
+    bool trace, faults, broke;
+    sim_weather weather;
+    sim_tally *tally;
+    sim_job jobs[SIM_JOBS];
+    size_t job_count;
+    uint64_t accepted, ended; /* items */
+    size_t expected;          /* ends that are due by deaths */
+    sim_worker workers[SIM_SLOTS];
+    jmp_buf failed;
+    char message[256];
+} sim_world;
+
+/* Plays the history of a seed. NULL, or what went wrong: part of `sim`. */
+const char *sim_history(sim_world *sim, uint64_t seed);
+
+void sim_fail(sim_world *sim, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
+void sim_say(const sim_world *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define SAY(sim, ...) ((sim)->trace ? sim_say(sim, __VA_ARGS__) : (void)0)
+#define NEED(sim, condition, ...) ((condition) ? (void)0 : sim_fail(sim, __VA_ARGS__))
+
+uint64_t sim_random(sim_world *sim);
+static inline uint64_t sim_below(sim_world *sim, uint64_t limit)
+{
+    return sim_random(sim) % limit;
+}
+static inline bool sim_chance(sim_world *sim, unsigned per_mille)
+{
+    return per_mille && sim_below(sim, 1000) < per_mille;
+}
+/* A fault may happen now, with this chance. */
+static inline bool sim_fault(sim_world *sim, unsigned per_mille)
+{
+    return sim->faults && sim_chance(sim, per_mille);
+}
+
+/* After each event: the core's own invariants. */
+void sim_look(sim_world *sim);
+/* True when the core has given up on its items: it was terminated, or broke. */
+bool sim_given_up(const sim_world *sim);
+
+/* --- sim_workers.c: the fake workers, and the shell ---------------------------------------------------------------------- */
+
+/* Carries out actions: `most` of them, or all with SIZE_MAX. */
+void sim_act(sim_world *sim, size_t most);
+/* Something that this slot's worker might do next. False: nothing was left to do. */
+bool sim_worker_step(sim_world *sim, uint32_t slot);
+/* One frame that comes too late, or from nobody. */
+void sim_stale_event(sim_world *sim, uint32_t slot);
+
+/* --- sim_ledger.c: what must become of each item; every call fails the history if it cannot be --------------------------- */
+
+sim_item *ledger_item(sim_world *sim, uint16_t id);
+void ledger_accept(sim_world *sim, sim_job *job);
+uint16_t ledger_send(sim_world *sim, uint32_t slot, mp__core_item item); /* its id */
+void ledger_give_back(sim_world *sim, uint32_t slot, uint16_t id);
+void ledger_start(sim_world *sim, uint32_t slot, uint16_t id);
+void ledger_finish(sim_world *sim, uint32_t slot, uint16_t id);
+void ledger_result(sim_world *sim, uint32_t slot, uint16_t id, mp__core_item item);
+/* The worker's death is about to be told: `id` must end like this. */
+void ledger_expect(sim_world *sim, uint16_t id, mp_status status, bool honest);
+void ledger_fail(sim_world *sim, const mp__core_action *action);
+void ledger_done(sim_world *sim, mp__core_job *job);
+/* When all actions have been carried out: the core's sums, and no expectation is left. */
+void ledger_settled(sim_world *sim);
+void ledger_complete(sim_world *sim);
+
+#endif
