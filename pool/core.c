@@ -154,6 +154,7 @@ static void core_start_slots(mp__core *core)
             continue;
         slot_enter(core, slot, MP__SLOT_STARTING);
         slot->generation++;
+        slot->kill_at = core->now + MP__START_NS;
         slot->done = slot->sent = slot->started = slot->kept = 0;
         slot->moved_at = slot->recalled_at = core->now;
         mp__slot_want(core, slot, MP__ACT_START);
@@ -168,7 +169,7 @@ static void core_stop_slots(mp__core *core)
         mp__slot *slot = &core->slots[i];
         if (slot_unborn(slot)) {
             slot_enter(core, slot, MP__SLOT_EMPTY);
-        } else if (slot->state == MP__SLOT_STARTING && slot->kill_at == MP__NEVER) {
+        } else if (slot->state == MP__SLOT_STARTING && slot->kill_at > core->now + MP__GRACE_NS) {
             slot->kill_at = core->now + MP__GRACE_NS;
         } else if (slot->state == MP__SLOT_READY) {
             slot_enter(core, slot, MP__SLOT_STOPPING);

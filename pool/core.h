@@ -70,7 +70,8 @@ enum {
     MP__BACKOFF_NS = 10000000,  /* second such life: start after this long, then twice, ... */
     MP__BACKOFF_MAX_NS = 1000000000
 };
-#define MP__GRACE_NS 1000000000ull /* from SIGTERM, or from being told to stop, until SIGKILL */
+#define MP__GRACE_NS 1000000000ull  /* from SIGTERM, or from being told to stop, until SIGKILL */
+#define MP__START_NS 20000000000ull /* from being started to being ready; the longest that a busy machine may need */
 #define MP__NEVER UINT64_MAX
 #define MP__UNKNOWN UINT64_MAX
 

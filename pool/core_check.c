@@ -103,7 +103,9 @@ static const char *check_slot_state(const mp__core *core, const mp__slot *slot, 
     REQUIRE(!slot->cut || allowed[slot->state].recalls, "a recall is under way, and the slot is in no state for it");
     REQUIRE(slot->cut || !(slot->wants & 1u << MP__ACT_RECALL), "a recall is wanted without a chunk for it");
     REQUIRE(slot->kill_at == MP__NEVER || allowed[slot->state].dies, "a slot is to be killed, and is in no state for it");
-    REQUIRE(slot->kill_at == MP__NEVER || slot->kill_at <= core->now + MP__GRACE_NS, "a slot is given more than the grace");
+    REQUIRE(slot->kill_at == MP__NEVER ||
+                slot->kill_at <= core->now + (slot->state == MP__SLOT_STARTING ? MP__START_NS : MP__GRACE_NS),
+            "a slot is given more than its time");
     REQUIRE(slot->state != MP__SLOT_STOPPING || slot->kill_at != MP__NEVER, "a slot may take for ever to stop");
     REQUIRE(slot->state != MP__SLOT_EMPTY || slot->start_at <= core->now + MP__BACKOFF_MAX_NS, "a slot waits too long");
     REQUIRE(core->state == MP__RUNNING || core->state == MP__CLOSED || slot->state == MP__SLOT_EMPTY ||

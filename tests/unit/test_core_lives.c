@@ -342,6 +342,17 @@ CHECK(core_lives, death_while_idle_after_a_good_while__is_replaced_at_once)
     pool_ends();
 }
 
+CHECK(core_lives, start_that_never_answers__is_killed_and_tried_again)
+{
+    pool_starts(1);
+    cr_assert_eq(mp__core_deadline(core), MP__START_NS);
+    at(MP__START_NS);
+    cr_assert(asked(MP__ACT_KILL, 0) && asked(MP__ACT_KILL, 0)->hard);
+    lost(0, 0);
+    cr_assert_eq(asked_times(MP__ACT_START), 1);
+    pool_ends();
+}
+
 CHECK(core_lives, condemned_while_starting__counts_as_a_failure)
 {
     pool_starts(1);
