@@ -122,8 +122,8 @@ MP__END
 
 #define MP__UNUSED __attribute__((unused))
 
-/* The pointer itself; a pointer to another type is a diagnostic. */
-#define MP__CHECKED(P, pointer) (1 ? (pointer) : (P)0)
+/* The pointer itself; one to another type is an error. */
+#define MP__CHECKED(P, pointer) _Generic((pointer), P: (pointer), void *: (pointer))
 
 /* MP_TYPE(T, field, ...): describes the struct T. At file scope, after T's typedef; a header is fine. Needs a semicolon. */
 #define MP_TYPE(T, ...)                                                                                                    \
@@ -152,8 +152,11 @@ MP__END
         default: _Generic((field), U: &mp__type_##U, U *: &mp__type_##U, mp_span_##U: &mp__type_mp_span_##U))
 #define MP__COUNT_OF_TYPE(U, field) _Generic((field), U *: sizeof(field) / (sizeof(U)), default: 0)
 
-struct mp__raw_pointer_has_no_length__use_mp_span;
-#define MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_SPAN ((struct mp__raw_pointer_has_no_length__use_mp_span *)0)
+/* Not a pointer, so that it is an error and not a warning: those are not shown for headers that are installed. */
+struct mp__raw_pointer_has_no_length__use_mp_span {
+    char mp__unused;
+};
+#define MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_SPAN ((struct mp__raw_pointer_has_no_length__use_mp_span){0})
 
 /* Every builtin type once, by what the compiler tells apart (int64_t is long here, and so on). */
 #define MP__SCALARS(X, arg)                                                                                                \
@@ -187,5 +190,7 @@ struct mp__raw_pointer_has_no_length__use_mp_span;
 #define MP__IS_PAREN(x) MP__SECOND(MP__PAREN_PROBE x, 0, 0)
 #include <millpond/each.h>
 
+#else
+#define MP__CHECKED(P, pointer) static_cast<P>(pointer)
 #endif /* C */
 #endif
