@@ -93,7 +93,8 @@ static inline bool proc_signal_child(pid_t parent, pid_t pid, int number)
     if (fd < 0)
         return false;
     proc_stat stat = proc_look(pid);
-    bool sent = stat.parent == parent && stat.state && stat.state != 'Z' && syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) == 0;
+    bool sent = stat.parent == parent && stat.state && stat.state != 'Z' &&
+                syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) == 0;
     close(fd);
     return sent;
 }

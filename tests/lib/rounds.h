@@ -9,9 +9,9 @@
 #define ROUNDS_HAS_FEATURE(x) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || ROUNDS_HAS_FEATURE(address_sanitizer)
-#define ROUNDS_SLOWER 10
+#define ROUNDS_SLOWER 4
 #elif defined(__SANITIZE_THREAD__) || ROUNDS_HAS_FEATURE(thread_sanitizer)
-#define ROUNDS_SLOWER 20
+#define ROUNDS_SLOWER 8
 #else
 #define ROUNDS_SLOWER 1
 #endif

@@ -18,13 +18,13 @@ static inline void nap_us(long us)
 }
 
 /* True as soon as the condition is; false when `seconds` have passed without. */
-#define UNTIL(seconds, condition)                                                                          \
-    __extension__({                                                                                        \
-        double until_deadline = seconds_now() + (seconds);                                                 \
-        bool until_met;                                                                                    \
-        while (!(until_met = (condition)) && seconds_now() < until_deadline)                               \
-            nap_us(200);                                                                                   \
-        until_met;                                                                                         \
+#define UNTIL(seconds, condition)                                                                                          \
+    __extension__({                                                                                                        \
+        double until_deadline = seconds_now() + (seconds);                                                                 \
+        bool until_met;                                                                                                    \
+        while (!(until_met = (condition)) && seconds_now() < until_deadline)                                               \
+            nap_us(200);                                                                                                   \
+        until_met;                                                                                                         \
     })
 
 #endif
