@@ -4,6 +4,7 @@
  * between items, so that a task that always needs little allocates once. */
 #include "pool/call.h"
 #include "serial/memory.h"
+#include "serial/text.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@ mp_status mp_fail(mp_call *call, mp_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(call->message, sizeof call->message, format, arguments);
+    mp__text_format(call->message, sizeof call->message, format, arguments);
     va_end(arguments);
     call->status = status == MP_OK ? MP_EFAILED : status;
     return call->status;

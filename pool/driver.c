@@ -20,36 +20,37 @@
 
 /* --- the lock ---------------------------------------------------------------------------------------------------------- */
 
-/* A thread of the user's enters: no signal handler runs on top of it. A SIGPIPE that a write of ours raised meanwhile is
- * taken away before signals are let in again; one that was pending before is left. Who waits lets signals in first. */
+/* A thread of the user's enters: no signal handler runs on top of it, and it cannot be cancelled. A signal that a write of ours
+ * raised meanwhile (SIGPIPE; SIGXFSZ where files are limited) is taken away before signals are let in again; one that was
+ * pending before is left. Who waits lets signals in first, but for these two. */
 typedef struct mp__guard {
+    int cancelling;
     sigset_t mask;
-    bool pipe_was_pending;
+    sigset_t pending;
 } mp__guard;
 
-static bool pipe_pending(void)
-{
-    sigset_t pending;
-    sigpending(&pending);
-    return sigismember(&pending, SIGPIPE);
-}
+static const int ours[] = {SIGPIPE, SIGXFSZ};
 
 static void enter(mp__dispatch *d, mp__guard *guard)
 {
     sigset_t all;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard->cancelling);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &guard->mask);
-    guard->pipe_was_pending = pipe_pending();
+    sigpending(&guard->pending);
     pthread_mutex_lock(&d->lock);
 }
 
 static void let_signals_in(const mp__guard *guard)
 {
-    if (!guard->pipe_was_pending && pipe_pending()) {
-        sigset_t pipe;
-        sigemptyset(&pipe);
-        sigaddset(&pipe, SIGPIPE);
-        sigtimedwait(&pipe, NULL, &(struct timespec){0});
+    sigset_t pending, one;
+    sigpending(&pending);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        if (!sigismember(&pending, ours[i]) || sigismember(&guard->pending, ours[i]))
+            continue;
+        sigemptyset(&one);
+        sigaddset(&one, ours[i]);
+        sigtimedwait(&one, NULL, &(struct timespec){0});
     }
     pthread_sigmask(SIG_SETMASK, &guard->mask, NULL);
 }
@@ -58,6 +59,7 @@ static void leave(mp__dispatch *d, const mp__guard *guard)
 {
     pthread_mutex_unlock(&d->lock);
     let_signals_in(guard);
+    pthread_setcancelstate(guard->cancelling, NULL);
 }
 
 /* --- sleeping and waking ----------------------------------------------------------------------------------------------- */
@@ -282,6 +284,7 @@ mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend,
     if (status) {
         give_up(d);
         let_signals_in(&guard);
+        pthread_setcancelstate(guard.cancelling, NULL);
         return status;
     }
     leave(d, &guard);
@@ -299,11 +302,12 @@ void mp__dispatch_free(mp__dispatch **dispatch)
 
 /* --- calls ------------------------------------------------------------------------------------------------------------- */
 
-/* Signals come in while it sleeps, but for SIGPIPE: one of ours may be pending. */
+/* Signals come in while it sleeps, but for those of which one of ours may be pending. */
 static void wait_for_job(mp__dispatch *d, mp__job *job, const mp__guard *guard)
 {
     sigset_t mask = guard->mask, all;
-    sigaddset(&mask, SIGPIPE);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        sigaddset(&mask, ours[i]);
     while (!job->done)
         if (!d->caller_drives) {
             drive_job(d, job, &mask);
@@ -314,12 +318,9 @@ static void wait_for_job(mp__dispatch *d, mp__job *job, const mp__guard *guard)
         }
 }
 
-/* A thread that was cancelled meanwhile would leave its job to whoever still writes to it: not before it is done. */
 mp_status mp__dispatch_run(mp__dispatch *d, mp__job *job, mp_error *error)
 {
     mp__guard guard;
-    int cancelling;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     pthread_cond_init(&job->finished, NULL);
     enter(d, &guard);
     mp__core_time(d->core, mp__now());
@@ -336,7 +337,6 @@ mp_status mp__dispatch_run(mp__dispatch *d, mp__job *job, mp_error *error)
     }
     leave(d, &guard);
     pthread_cond_destroy(&job->finished);
-    pthread_setcancelstate(cancelling, NULL);
     return status;
 }
 
@@ -377,6 +377,7 @@ mp_status mp__dispatch_join(mp__dispatch *d)
     pthread_mutex_unlock(&d->lock);
     if (mine)
         pthread_join(d->thread, NULL);
+    pthread_setcancelstate(guard.cancelling, NULL);
     return MP_OK;
 }
 

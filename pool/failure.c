@@ -1,5 +1,6 @@
 /* Filling in an mp_error in one line; failure.h says what is filled in. Any thread, no state. */
 #include "pool/failure.h"
+#include "serial/text.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,7 @@ mp_status mp__failure(mp_error *error, mp_status status, const char *format, ...
     begin(error, status);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(error->message, sizeof error->message, format, arguments);
+    mp__text_format(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
     return status;
 }
@@ -33,7 +34,7 @@ mp_status mp__system_failure(mp_error *error, int os_error, const char *format, 
     error->os_error = os_error;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(error->message, sizeof error->message, format, arguments);
+    mp__text_format(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
     size_t length = strlen(error->message);
     const char *text = strerrordesc_np(os_error);

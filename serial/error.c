@@ -5,6 +5,7 @@
  * lock, any thread. Happy path: one snprintf into a buffer that holds the longest of all errors. A caller's buffer that is
  * too small gets whole characters only; mp_perror writes a single line at once, so that the lines of threads and of worker
  * processes do not mix within. */
+#include "serial/text.h"
 #include <inttypes.h>
 #include <millpond/error.h>
 #include <stdio.h>
@@ -27,21 +28,12 @@ static size_t compose(const mp_error *error, char text[TEXT_MAX])
     return (size_t)length;
 }
 
-/* How many of the first `room` bytes are whole characters. */
-static size_t whole_characters(const char *text, size_t room)
-{
-    size_t cut = room;
-    while (cut > 0 && ((uint8_t)text[cut] & 0xc0) == 0x80)
-        cut--;
-    return cut;
-}
-
 size_t mp_error_format(const mp_error *error, char *text, size_t size)
 {
     char whole[TEXT_MAX];
     size_t length = compose(error, whole);
     if (size > 0) {
-        size_t kept = length < size ? length : whole_characters(whole, size - 1);
+        size_t kept = length < size ? length : mp__text_whole(whole, size - 1);
         memcpy(text, whole, kept);
         text[kept] = 0;
     }

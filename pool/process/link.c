@@ -121,17 +121,32 @@ static void name_worker(const mp__link *link, mp_error *error)
     error->pid = link->pid;
 }
 
+static bool distrust(mp__link *link, mp__event *event)
+{
+    link->distrusted = link->deaf = true;
+    name_worker(link, &link->error);
+    *event =
+        (mp__event){.kind = MP__EV_NONSENSE, .slot = link->slot, .generation = link->generation, .error = &link->error};
+    return true;
+}
+
 static bool nonsense(mp__link *link, mp__event *event, const char *what)
 {
     mp__failure(&link->error, MP_ECRASHED,
                 "the worker was ended, for it wrote nonsense into its results (%s): has a task "
                 "written to a descriptor or to memory that is not its own?",
                 what);
-    link->distrusted = link->deaf = true;
-    name_worker(link, &link->error);
-    *event =
-        (mp__event){.kind = MP__EV_NONSENSE, .slot = link->slot, .generation = link->generation, .error = &link->error};
-    return true;
+    return distrust(link, event);
+}
+
+/* Not the worker's fault, but without its results it is of no use. */
+static bool unreadable(mp__link *link, mp__event *event, int os_error)
+{
+    if (os_error == ENOMEM)
+        mp__failure(&link->error, MP_ENOMEM, "there is no memory for what worker %u sends", link->slot);
+    else
+        mp__system_failure(&link->error, os_error, "what worker %u sends cannot be read", link->slot);
+    return distrust(link, event);
 }
 
 static bool take_failure(mp__link *link, mp__event *event)
@@ -164,6 +179,7 @@ static bool take_hello(mp__link *link, mp__event *event)
 
 static bool take_frame(mp__link *link, mp__event *event)
 {
+    link->results++;
     link->error.status = MP_OK;
     name_worker(link, &link->error);
     *event = (mp__event){.kind = MP__EV_RESULT,
@@ -264,6 +280,16 @@ static uint64_t announced(const mp__link *link)
     return link->state == MP__LINK_TAIL ? UINT64_MAX : atomic_load_explicit(&link->shared->announced, memory_order_acquire);
 }
 
+/* At a place up to which the worker has announced: a frame ends there, and it has said how many came before. If the place is
+ * not the announced one any more when we look again, `results` may belong to a later one. */
+static bool adds_up(const mp__link *link)
+{
+    uint64_t results = atomic_load_explicit(&link->shared->results, memory_order_acquire);
+    if (link->state != MP__LINK_OPEN || link->received != announced(link))
+        return true;
+    return mp__frame_reader_whole(&link->reader) && results == link->results;
+}
+
 static bool again(ssize_t got)
 {
     return got < 0 && errno == EINTR;
@@ -281,8 +307,8 @@ static bool advance(mp__link *link)
         got = read_pipe(link);
         if (got == 0)
             link->state = MP__LINK_ENDED;
-        link->unreadable = got < 0 && !again(got) && errno != EAGAIN;
-        return got > 0 || again(got) || link->unreadable;
+        link->read_error = got < 0 && !again(got) && errno != EAGAIN ? errno : 0;
+        return got > 0 || again(got) || link->read_error;
     case MP__LINK_DEAD:
         got = link->orphaned ? read_orphan(link) : read_pipe(link);
         if (got <= 0 && !again(got))
@@ -298,14 +324,18 @@ bool mp__link_next(mp__link *link, mp__event *event)
     while (!link->distrusted) {
         if (link->state == MP__LINK_NONE)
             return false;
+        if (link->received > announced(link)) /* looked at before what has come is taken for frames */
+            return nonsense(link, event, "more bytes than it announced");
         if (mp__frame_reader_next(&link->reader, &link->frame))
             return take_frame(link, event);
+        if (link->reader.status == MP_ENOMEM)
+            return unreadable(link, event, ENOMEM);
         if (link->reader.status != MP_OK)
             return nonsense(link, event, mp_status_text(link->reader.status));
-        if (link->state != MP__LINK_NONE && link->received > announced(link))
-            return nonsense(link, event, "more bytes than it announced");
-        if (link->unreadable)
-            return nonsense(link, event, "its pipe cannot be read");
+        if (link->received && !adds_up(link))
+            return nonsense(link, event, "fewer whole frames than it announced");
+        if (link->read_error)
+            return unreadable(link, event, link->read_error);
         if (!advance(link))
             break;
     }

@@ -25,8 +25,9 @@ typedef struct mp__link {
     uint64_t epoch; /* of recalls */
 
     mp__frame_reader reader;
+    uint64_t results;  /* VALUE and FAILURE frames that have come, and the greeting */
     uint64_t received; /* bytes of its stream that have come, by whatever way */
-    bool unreadable;   /* its pipe gives an error */
+    int read_error;    /* errno of its pipe */
     bool distrusted;   /* it spoke nonsense: nothing more is read */
     unsigned budget;   /* reads left before others have their turn */
     mp__frame frame;   /* of the event that was given out last */

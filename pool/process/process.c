@@ -71,6 +71,15 @@ static int watch(mp__workers *w, int operation, int fd, uint32_t events, uint32_
     return mp__system.epoll_ctl(w->epoll, operation, fd, &event);
 }
 
+/* Not left to close(2): a child that the program has forked may hold a copy, and epoll would go on about it for ever. */
+static void unwatch(mp__workers *w, mp__link *link)
+{
+    watch(w, EPOLL_CTL_DEL, link->results_fd, 0, 0, 0);
+    if (link->waits)
+        watch(w, EPOLL_CTL_DEL, link->tasks_fd, 0, 0, 0);
+    link->waits = false;
+}
+
 /* --- the zygote's socket --------------------------------------------------------------------------------------------------- */
 
 /* One report into the inbox. 0: none now; < 0: the zygote is gone. */
@@ -121,6 +130,7 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
     mp__link *link = &w->links[message->slot];
     if (link->state == MP__LINK_NONE || link->generation != message->generation)
         return false;
+    unwatch(w, link);
     if (message->kind == MP__CONTROL_DIED) {
         link->state = MP__LINK_DEAD;
         link->has_status = true;
@@ -151,6 +161,7 @@ static void zygote_died(mp__workers *w)
         mp__link *link = &w->links[i];
         if (link->state == MP__LINK_NONE || link->state >= MP__LINK_DEAD)
             continue;
+        unwatch(w, link);
         link->state = MP__LINK_DEAD;
         link->orphaned = true;
     }
@@ -202,8 +213,10 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation)
         ok = begin_life(w, link, theirs);
         for (int i = 0; i < MP__CONTROL_FDS; i++)
             close(theirs[i]);
-        if (!ok)
+        if (!ok) {
+            unwatch(w, link);
             mp__link_close(link);
+        }
     }
     if (!ok) {
         link->owes_failed = true;
@@ -360,7 +373,7 @@ static bool next_of_link(mp__workers *w, mp__event *event)
     if (!got || event->kind == MP__EV_LOST)
         w->reading = NULL;
     if (link->state == MP__LINK_ENDED || (link->state == MP__LINK_OPEN && link->distrusted))
-        watch(w, EPOLL_CTL_DEL, link->results_fd, 0, 0, 0);
+        unwatch(w, link);
     return got;
 }
 

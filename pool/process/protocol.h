@@ -68,16 +68,17 @@ enum { MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1024, MP__FLUSH_AT = 32
  * base, committed: offsets in the stream of results. `buffer` holds its bytes from `base` on, whole frames up to `committed`.
  * The parent knows how many bytes came through the pipe: when the worker is dead it goes on from there in `buffer`.
  *
- * announced, sent: how far the worker is about to write its results, said before it writes; how far the parent has written
- * tasks, said afterwards. A task that writes to our pipe or reads from it cannot be kept from it, but is found out: more has
- * come than was announced, or there is nothing to read though not all has come. Without this a byte too many or too few would
- * leave both waiting for the rest of a frame that nobody sent. */
+ * announced, results: how far the worker is about to write, and how many results that makes; said before it writes. sent: how
+ * far the parent has written tasks; said afterwards. A task that writes to our pipes, reads from them, or scribbles over this
+ * memory cannot be kept from it, but is found out: more has come than was announced; all of it has, but a frame is not whole,
+ * or there are fewer results; there is nothing to read though not all has come. Without this a byte too many or too few would
+ * leave both waiting for what nobody sends. */
 typedef struct mp__shared {
     _Atomic uint64_t claim;
-    _Atomic uint64_t base, committed, announced;
+    _Atomic uint64_t base, committed, announced, results;
     _Atomic uint64_t sent;    /* by the parent */
     _Atomic uint64_t busy_ns; /* for how long items have been run, when last looked */
-    unsigned char unused[MP__SHARED_HEAD - 6 * sizeof(uint64_t)];
+    unsigned char unused[MP__SHARED_HEAD - 7 * sizeof(uint64_t)];
     unsigned char buffer[MP__SHARED_BUFFER];
 } mp__shared;
 _Static_assert(sizeof(mp__shared) == MP__SHARED_HEAD + MP__SHARED_BUFFER, "mapped by both");

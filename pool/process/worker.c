@@ -18,35 +18,41 @@
 #include "serial/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
-    TASKS = 3, /* descriptors */
-    RESULTS = 4,
     EXIT_GONE = 0,       /* the parent is gone or says stop */
     EXIT_SETUP = 125,    /* the shared memory cannot be had */
     EXIT_PROTOCOL = 126, /* the parent speaks nonsense */
     LOOK_NS = 50000,     /* look at the clock about this often */
     WAIT_NS = 200000,    /* a result waits at most this long for others, between items */
     LOOK_ITEMS = 1024,
-    SCRATCH_KEEP = 1 << 20
+    SCRATCH_KEEP = 1 << 20,
+    PIPES_BELOW = 1024, /* numbers of our pipes; they come from the zygote as small ones */
+    PIPES_ABOVE = 16,
+    FORGOTTEN_MS = 1000
 };
 
 typedef struct worker {
     const mp__worker_start *start;
+    int tasks_fd, results_fd;
     mp__shared *shared;
     mp__frame_reader reader;
     mp__buffer results; /* fixed, over shared->buffer */
     uint64_t base;      /* offset of its beginning in the stream of results */
-    uint64_t received;  /* bytes of tasks */
-    mp__outbox large;   /* results that do not fit it */
+    uint64_t result_count;
+    uint64_t received; /* bytes of tasks */
+    mp__outbox large;  /* results that do not fit it */
     mp__blobs blobs;
     uint64_t epoch, started; /* of shared->claim, as we know it */
+    bool recalled;           /* there is a newer epoch: what comes is thrown away until RESUME names it */
     const mp_task *task;     /* of the items that come */
     size_t next_item;
     void *input, *output; /* room for one value each */
@@ -85,13 +91,15 @@ static void begin_buffer(worker *w, uint64_t base)
 
 static void commit(worker *w)
 {
+    w->result_count++;
     atomic_store_explicit(&w->shared->committed, w->base + w->results.size, memory_order_release);
 }
 
-/* Before bytes go into the pipe. */
+/* Before bytes go into the pipe. In this order: who still finds the old `announced` finds the old `results` with it. */
 static void announce(worker *w, uint64_t size)
 {
     atomic_store_explicit(&w->shared->announced, w->base + size, memory_order_release);
+    atomic_store_explicit(&w->shared->results, w->result_count, memory_order_release);
 }
 
 static void flush_results(worker *w)
@@ -102,7 +110,7 @@ static void flush_results(worker *w)
     announce(w, size);
     while (done < size) {
         struct iovec rest = {w->results.data + done, size - done};
-        ssize_t written = mp__system.writev(RESULTS, &rest, 1);
+        ssize_t written = mp__system.writev(w->results_fd, &rest, 1);
         if (written >= 0)
             done += (size_t)written;
         else if (errno != EINTR)
@@ -153,8 +161,9 @@ static void put_large(worker *w, const mp_type *type, const void *value)
         return;
     }
     uint64_t size = mp__outbox_size(&w->large);
+    w->result_count++;
     announce(w, size);
-    if (mp__outbox_write(&w->large, RESULTS) != 0)
+    if (mp__outbox_write(&w->large, w->results_fd) != 0)
         leave(EXIT_GONE);
     begin_buffer(w, w->base + size);
 }
@@ -182,11 +191,12 @@ static void put_value(worker *w, const mp_type *type, const void *value)
 static bool claim(worker *w)
 {
     uint64_t known = w->epoch * MP__EPOCH_ONE + w->started;
-    if (!atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
-                                                 memory_order_acquire))
-        return false;
-    w->started++;
-    return true;
+    w->recalled = !atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
+                                                           memory_order_acquire);
+    if (w->recalled && known / MP__EPOCH_ONE == w->epoch)
+        leave(EXIT_PROTOCOL); /* nobody but a wild task has changed the count */
+    w->started += !w->recalled;
+    return !w->recalled;
 }
 
 static bool make_room(worker *w, const mp_task *task)
@@ -250,6 +260,7 @@ static void resume(worker *w, const mp__frame *frame)
     if (frame->size != sizeof w->epoch)
         leave(EXIT_PROTOCOL);
     memcpy(&w->epoch, frame->data, sizeof w->epoch);
+    w->recalled = false; /* or the next item says so again */
 }
 
 /* --- time ---------------------------------------------------------------------------------------------------------------- */
@@ -283,7 +294,14 @@ static bool robbed(const worker *w)
 {
     int waiting;
     return atomic_load_explicit(&w->shared->sent, memory_order_acquire) > w->received &&
-           ioctl(TASKS, FIONREAD, &waiting) == 0 && waiting == 0;
+           ioctl(w->tasks_fd, FIONREAD, &waiting) == 0 && waiting == 0;
+}
+
+/* A RESUME follows each recall at once. If none comes, there was no recall, but a wild task wrote over the epoch. */
+static bool forgotten(const worker *w)
+{
+    struct pollfd fd = {.fd = w->tasks_fd, .events = POLLIN};
+    return w->recalled && poll(&fd, 1, FORGOTTEN_MS) == 0;
 }
 
 /* There is nothing to run: what is finished goes out, and the worker sleeps until something comes. */
@@ -298,9 +316,9 @@ static void wait_for_frames(worker *w)
         mp__buffer_fini(&w->scratch);
     if (!mp__frame_reader_space(&w->reader, &where, &room))
         leave(w->reader.status == MP_ENOMEM ? EXIT_SETUP : EXIT_PROTOCOL);
-    if (robbed(w))
+    if (robbed(w) || forgotten(w))
         leave(EXIT_PROTOCOL);
-    ssize_t got = mp__system.read(TASKS, where, room);
+    ssize_t got = mp__system.read(w->tasks_fd, where, room);
     if (got == 0 || (got < 0 && errno != EINTR))
         leave(EXIT_GONE);
     if (got > 0) {
@@ -352,21 +370,38 @@ static void follow(const mp__worker_start *start)
         _exit(EXIT_GONE);
 }
 
-static mp__shared *take_descriptors(const mp__worker_start *start)
+/* The program's descriptors are closed here, but a task may still hold one's number, in a FILE say. So our pipes do not take
+ * the low numbers, which are the likeliest: what is written to a number of old must fail, and not be taken for a result. */
+static int pipe_numbers(void)
 {
-    mp__shared *shared = mp__system.mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
-    if (shared == MAP_FAILED)
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > PIPES_BELOW)
+        return PIPES_BELOW - 2;
+    if (limit.rlim_cur < PIPES_ABOVE + 2)
         _exit(EXIT_SETUP);
-    dup3(start->tasks_fd, TASKS, O_CLOEXEC); /* the zygote's own are 3 and 4: no number of ours is below 5 */
-    dup3(start->results_fd, RESULTS, O_CLOEXEC);
-    close_range(RESULTS + 1, ~0u, 0);
-    return shared;
+    return (int)limit.rlim_cur - 2;
+}
+
+static void take_descriptors(worker *w)
+{
+    const mp__worker_start *start = w->start;
+    w->shared = mp__system.mmap(NULL, sizeof *w->shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
+    if (w->shared == MAP_FAILED)
+        _exit(EXIT_SETUP);
+    w->tasks_fd = pipe_numbers();
+    w->results_fd = w->tasks_fd + 1;
+    if (dup3(start->tasks_fd, w->tasks_fd, O_CLOEXEC) < 0 || dup3(start->results_fd, w->results_fd, O_CLOEXEC) < 0)
+        _exit(EXIT_SETUP);
+    close_range(3, (unsigned)w->tasks_fd - 1, 0);
+    close_range((unsigned)w->results_fd + 1, ~0u, 0);
 }
 
 _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     follow(start);
-    worker w = {.start = start, .shared = take_descriptors(start), .until_look = 1, .call = {.worker = (int)start->slot}};
+    is_copy = false; /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
+    worker w = {.start = start, .until_look = 1, .call = {.worker = (int)start->slot}};
+    take_descriptors(&w);
     w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
     mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
     on_exit(left_by_exit, NULL);

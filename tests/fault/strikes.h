@@ -81,7 +81,7 @@ static mp_status work(const order *in, mp_bytes *out, mp_call *call)
         raise(SIGKILL);
     unsigned char *bytes = mp_call_alloc(call, in->size + 1);
     if (!bytes)
-        return mp_fail(call, MP_ENOMEM, "no memory");
+        return mp_fail(call, MP_ENOMEM, "no memory for the result");
     memset(bytes, (int)(item + 1), in->size + 1);
     *out = (mp_bytes){bytes, in->size};
     ledger_end(item);

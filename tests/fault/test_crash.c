@@ -28,7 +28,7 @@ typedef enum deed {
     BY_STACK,  /* without end */
     BY_EXEC,   /* of another program, which succeeds */
     CRASHES,
-    CLOSE_ALL = CRASHES, /* descriptors 3 to 1000 */
+    CLOSE_ALL = CRASHES, /* descriptors 3 to 4096 */
     CLOSE_STANDARD,      /* descriptors 0 to 2, by fclose */
     GARBAGE,             /* tally->word[0] bytes of tally->word[1] into descriptor 4 */
     FORK_CHILD,          /* which stays */
@@ -63,12 +63,22 @@ static void crash(deed how)
     }
 }
 
+/* The pipe for results is the worker's last descriptor. */
+static int results_pipe(void)
+{
+    int last = sysconf(_SC_OPEN_MAX) > 4096 ? 4096 : (int)sysconf(_SC_OPEN_MAX);
+    while (last > 2 && fcntl(last, F_GETFD) < 0)
+        last--;
+    return last > 2 ? last : -1;
+}
+
 static void write_garbage(void)
 {
+    int pipe = results_pipe();
     char bytes[4096];
     memset(bytes, tally->word[1], sizeof bytes);
     for (int left = tally->word[0]; left > 0;) {
-        ssize_t wrote = write(4, bytes, left < 4096 ? (size_t)left : sizeof bytes);
+        ssize_t wrote = write(pipe, bytes, left < 4096 ? (size_t)left : sizeof bytes);
         if (wrote <= 0)
             return;
         left -= (int)wrote;
@@ -80,7 +90,7 @@ static void do_deed(deed how)
     if (how < CRASHES)
         crash(how);
     if (how == CLOSE_ALL)
-        for (int fd = 3; fd <= 1000; fd++)
+        for (int fd = 3; fd <= 4096; fd++)
             close(fd);
     if (how == CLOSE_STANDARD) {
         fclose(stdin);

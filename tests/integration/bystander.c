@@ -93,17 +93,24 @@ static int run_file(const char *path)
     return fclose(file) ? 3 : 0;
 }
 
-/* `which`: "0", "12", "012": closed before the pool is opened. */
-static int run_closed(const char *which)
+static int still_closed(const char *which)
 {
     for (const char *digit = which; *digit; digit++)
-        close(*digit - '0');
-    if (run(&mp__task_close_and_read) != N)
-        return 1;
-    for (const char *digit = which; *digit; digit++)
         if (fcntl(*digit - '0', F_GETFD) >= 0)
-            return 2; /* something of ours has been left there */
-    return 0;
+            return 0;
+    return 1;
+}
+
+/* `which`: "0", "12", "012": closed before the pool is opened. What is closed stays so while a pool is open: or what this program
+ * writes to standard output would go into something of the pool's. */
+static int run_closed(const char *which)
+{
+    int code = 1;
+    for (const char *digit = which; *digit; digit++)
+        close(*digit - '0');
+    MP_WITH_POOL (pool, .processes = 3)
+        code = map(pool, &mp__task_close_and_read) != N ? 2 : still_closed(which) ? 0 : 3;
+    return code ? code : still_closed(which) ? 0 : 4;
 }
 
 /* A program that ends without having freed its pool. */

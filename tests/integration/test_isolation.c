@@ -7,6 +7,7 @@
 #include "tests/lib/says.h"
 #include "tests/lib/until.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <millpond.h>
 #include <pthread.h>
 #include <sys/resource.h>
@@ -190,8 +191,12 @@ CHECK(descriptors, with_many_open_in_the_program__are_its_own)
     cr_assert(eq(int, map_some(pool, 100), MP_OK));
     for (int i = 0; i < 300; i++)
         close(fds[i]);
-    close(ends[0]);
     close(ends[1]);
+    char byte;
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    cr_assert(zero(long, read(ends[0], &byte, 1)),
+              "its end comes while the pool is open: no process of the pool's holds it");
+    close(ends[0]);
     mp_pool_free(&pool);
 }
 
@@ -276,16 +281,29 @@ static void count_signal(int number)
     handled[number]++;
 }
 
+/* Whoever started the tests may ignore some signals (a shell does, for what runs in the background): put back at the end. */
+static struct sigaction inherited[65];
+static bool replaced[65];
+
 static void handle(int number, void (*handler)(int), int flags)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
-    sigaction(number, &action, NULL);
+    sigaction(number, &action, replaced[number] ? NULL : &inherited[number]);
+    replaced[number] = true;
+}
+
+static void restore_handlers(void)
+{
+    for (int number = 1; number < 65; number++)
+        if (replaced[number])
+            sigaction(number, &inherited[number], NULL);
 }
 
 CHECK(signals, workers__ignore_sigint)
 {
     pid_t pids[3];
     mp_pool_stats stats;
+    handle(SIGINT, SIG_DFL, 0);
     mp_pool *pool = open_pool(3);
     pid_t zygote = proc_only_child();
     cr_assert(eq(int, proc_living_children(zygote, pids, 3), 3));
@@ -297,6 +315,7 @@ CHECK(signals, workers__ignore_sigint)
     cr_assert(eq(int, mp_pool_get_stats(pool, &stats), MP_OK));
     cr_assert(zero(u64, stats.lost));
     mp_pool_free(&pool);
+    restore_handlers();
 }
 
 /* What Ctrl-C does: everyone in the foreground gets it, and the program decides. */
@@ -312,7 +331,7 @@ CHECK(signals, sigint_to_the_whole_group__is_the_programs_alone)
     cr_assert(eq(int, mp_pool_get_stats(pool, &stats), MP_OK));
     cr_assert(zero(u64, stats.lost));
     mp_pool_free(&pool);
-    handle(SIGINT, SIG_DFL, 0);
+    restore_handlers();
 }
 
 CHECK(signals, handlers_and_mask_of_the_program__stay_as_they_were)
@@ -345,9 +364,7 @@ CHECK(signals, handlers_and_mask_of_the_program__stay_as_they_were)
         if (number != SIGKILL && number != SIGSTOP && number % 3 && number != SIGPROF && number != SIGCHLD)
             cr_assert(zero(int, handled[number]), "signal %d came", number);
     }
-    for (int number = 1; number < 32; number++)
-        if (before[number].sa_handler == count_signal || before[number].sa_handler == SIG_IGN)
-            handle(number, SIG_DFL, 0);
+    restore_handlers();
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
@@ -370,7 +387,7 @@ CHECK(signals, sigpipe__never_reaches_the_program)
     cr_assert(zero(int, sigismember(&pending, SIGPIPE)));
     mp_pool_free(&pool);
     cr_assert(zero(int, handled[SIGPIPE]));
-    handle(SIGPIPE, SIG_DFL, 0);
+    restore_handlers();
 }
 
 /* One that the program has blocked, and that was on its way before, is not ours to take. */
@@ -406,7 +423,7 @@ CHECK(signals, sigchld_ignored_by_the_program__pool_works)
     mp_pool_close(pool);
     cr_assert(eq(int, mp_pool_join(pool), MP_OK));
     mp_pool_free(&pool);
-    handle(SIGCHLD, SIG_DFL, 0);
+    restore_handlers();
 }
 
 static void reap_everything(int number)
@@ -430,7 +447,7 @@ CHECK(signals, sigchld_handler_that_reaps_everything__pool_works_and_ends)
         mp_pool_free(&pool);
         leftovers_reap(PROMPT);
     }
-    handle(SIGCHLD, SIG_DFL, 0);
+    restore_handlers();
 }
 
 /* Without SA_RESTART every slow call of ours is interrupted again and again. */
@@ -450,7 +467,7 @@ CHECK(signals, timer_that_interrupts_every_call__pool_works)
     }
     setitimer(ITIMER_REAL, &never, NULL);
     cr_assert(gt(int, handled[SIGALRM], 0));
-    handle(SIGALRM, SIG_DFL, 0);
+    restore_handlers();
 }
 
 /* ---- threads ---- */
@@ -479,15 +496,22 @@ CHECK(threads, pool_opened_by_a_thread_that_has_ended__works)
     mp_pool_free(&pool);
 }
 
+/* ASan does not let go of its allocator's locks in a forked child: under it, one thread at a time. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
 static void *open_and_free(void *argument)
 {
     mp_status *status = argument;
     for (int round = 0; round < ROUNDS(20) && !*status; round++) {
         mp_pool *pool;
+        if (CHECK_ASAN)
+            pthread_mutex_lock(&turn);
         *status = mp_pool_open(&pool, .processes = 2);
         if (!*status)
             *status = map_some(pool, 50);
         mp_pool_free(&pool);
+        if (CHECK_ASAN)
+            pthread_mutex_unlock(&turn);
     }
     return NULL;
 }
@@ -506,7 +530,7 @@ CHECK(threads, four_open_and_free_pools_at_once__all_work)
 
 /* ---- idle ---- */
 
-/* CPU time of our threads, the zygote and its workers. */
+/* CPU time of the zygote, its workers, and all our threads but the one that sleeps here and reads this. */
 static long long cost(pid_t zygote, const pid_t *workers, int count)
 {
     long long sum = proc_cpu_ns(getpid()) + proc_cpu_ns(zygote);

@@ -213,7 +213,7 @@ CHECK(foreign, every_call_in_a_forked_child__is_refused_and_does_no_harm)
 {
     int status;
     mp_pool *pool = open_pool(2);
-    pid_t child = fork();
+    pid_t child = proc_fork();
     if (!child)
         _exit(use_in_child(pool));
     waitpid(child, &status, 0);
@@ -228,7 +228,7 @@ CHECK(foreign, pool_opened_in_a_forked_child__works)
 {
     int status;
     mp_pool *pool = open_pool(2);
-    pid_t child = fork();
+    pid_t child = proc_fork();
     if (!child) {
         mp_pool *own;
         if (mp_pool_open(&own, .processes = 2) != MP_OK)
@@ -247,7 +247,7 @@ CHECK(foreign, pool_opened_in_a_forked_child__works)
 CHECK(foreign, child_forked_while_open__does_not_keep_the_pool_alive)
 {
     mp_pool *pool = open_pool(2);
-    pid_t child = fork();
+    pid_t child = proc_fork();
     if (!child)
         for (;;)
             pause();

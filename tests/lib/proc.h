@@ -8,9 +8,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
+
+/* fork(2), but the child does not outlive the test: one that did would hold its output open, and meson would wait for it. */
+static inline pid_t proc_fork(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
 
 typedef struct proc_stat {
     char state; /* R S D T Z ...; 0: there is no such process */
@@ -128,12 +138,14 @@ static inline int proc_descriptors(pid_t pid)
     return count - (pid == getpid()); /* the one that reads */
 }
 
-/* CPU time of a process and its threads in nanoseconds, as the scheduler counts it; -1: it is not there. */
+/* CPU time of a process and its threads in nanoseconds, as the scheduler counts it, but for the thread that asks; -1: it is not
+ * there. */
 static inline long long proc_cpu_ns(pid_t pid)
 {
-    char path[320];
+    char path[320], own[32];
     long long sum = -1;
     snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    snprintf(own, sizeof own, "%d", (int)gettid());
     DIR *tasks = opendir(path);
     if (!tasks)
         return sum;
@@ -141,7 +153,7 @@ static inline long long proc_cpu_ns(pid_t pid)
     for (struct dirent *entry; (entry = readdir(tasks));) {
         long long ns = 0;
         snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", (int)pid, entry->d_name);
-        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+        FILE *file = entry->d_name[0] == '.' || !strcmp(entry->d_name, own) ? NULL : fopen(path, "re");
         if (file && fscanf(file, "%lld", &ns) == 1)
             sum += ns;
         if (file)

@@ -2,6 +2,7 @@
  * they print can be counted, and its end says that the last process which holds it has gone. */
 #ifndef TESTS_LIB_SPAWN_H
 #define TESTS_LIB_SPAWN_H
+#include "tests/lib/proc.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -25,7 +26,7 @@ static inline spawned spawn(const char *variable, const char *argument, const ch
     spawned made = {-1, -1};
     if (pipe2(ends, O_CLOEXEC) < 0)
         return made;
-    made.pid = fork();
+    made.pid = proc_fork();
     if (made.pid == 0) {
         dup2(ends[1], 1);
         dup2(ends[1], 2);

@@ -1,0 +1,13 @@
+/* Texts in arrays of fixed size. */
+#ifndef MP__SERIAL_TEXT_H
+#define MP__SERIAL_TEXT_H
+#include <stdarg.h>
+#include <stddef.h>
+
+/* How many of the first `room` bytes of a longer text are whole UTF-8 characters. */
+size_t mp__text_whole(const char *text, size_t room);
+
+/* vsnprintf(3) that cuts at a whole character. */
+void mp__text_format(char *text, size_t size, const char *format, va_list arguments) __attribute__((format(printf, 3, 0)));
+
+#endif

@@ -1,0 +1,173 @@
+/* Memory that cannot be had: the k-th allocation fails, k = 0, 1, 2 ... until none does; in the program, and in the workers. Each
+ * call ends with MP_ENOMEM (or does without), every item has a status, none ran twice, and nothing is left behind. */
+#include "serial/memory.h"
+#include "tests/fault/strikes.h"
+#include "tests/lib/proc.h"
+
+TestSuite(memory, .timeout = 120);
+
+enum { OURS = 1, THEIRS = 2 };
+static mp__memory_calls real_memory;
+
+static bool refused(void)
+{
+    bool now = strikes();
+    if (now)
+        errno = ENOMEM;
+    return now;
+}
+
+static void *striking_malloc(size_t size)
+{
+    return refused() ? NULL : real_memory.malloc(size);
+}
+static void *striking_calloc(size_t count, size_t size)
+{
+    return refused() ? NULL : real_memory.calloc(count, size);
+}
+static void *striking_realloc(void *old, size_t size)
+{
+    return refused() ? NULL : real_memory.realloc(old, size);
+}
+static void *striking_aligned_alloc(size_t alignment, size_t size)
+{
+    return refused() ? NULL : real_memory.aligned_alloc(alignment, size);
+}
+
+static void begin_shortage(int whose)
+{
+    begin_faults(N);
+    plot->only = whose;
+    real_memory = mp__memory;
+    mp__memory = (mp__memory_calls){striking_malloc, striking_calloc, striking_realloc, striking_aligned_alloc};
+}
+
+static void end_shortage(void)
+{
+    mp__memory = real_memory;
+    end_faults();
+}
+
+CHECK(memory, runs_out_in_open__says_so_and_leaves_nothing)
+{
+    begin_shortage(OURS);
+    int first = 0;
+    for (;; first++) {
+        mp_pool *pool;
+        mp_error error;
+        spoil(&error, sizeof error);
+        arm(first, 1);
+        mp_status status = mp_pool_open(&pool, .processes = 3, .error = &error);
+        int hit = plot->failed;
+        disarm();
+        if (status == MP_OK) {
+            mp_pool_free(&pool);
+        } else {
+            cr_assert(status == MP_ENOMEM || status == MP_ESYSTEM, "allocation %d: status %d: %s", first, status,
+                      error.message);
+            cr_assert(zero(ptr, pool));
+            cr_assert(eq(sz, error.item, MP_NO_ITEM));
+            cr_assert(says(&error, "memory"), "allocation %d: %s", first, error.message);
+            cr_assert(zero(int, proc_children(getpid(), NULL, 0)), "allocation %d", first);
+        }
+        if (!hit)
+            break;
+    }
+    cr_assert(gt(int, first, 2));
+    end_shortage();
+}
+
+static trial *make_large_trial(void)
+{
+    trial *t = make_trial();
+    t->items[30].size = t->items[31].size = 100000;
+    t->items[40].size = 3 << 20;
+    t->items[13].crash = true;
+    return t;
+}
+
+/* A call that was refused as a whole ran nothing; otherwise it is as sound as any. */
+static void expect_sound_or_refused(trial *t, const char *when)
+{
+    if (t->status && t->error.item == MP_NO_ITEM) {
+        cr_assert(eq(int, t->status, MP_ENOMEM), "%s: %s", when, t->error.message);
+        cr_assert(zero(int, tally->begun), "%s", when);
+        return;
+    }
+    expect_sound(t, when);
+    for (size_t i = 0; i < N; i++)
+        if (t->statuses[i] == MP_ENOMEM)
+            cr_assert(says(&t->errors[i], "memory"), "%s: item %zu: %s", when, i, t->errors[i].message);
+}
+
+static void sweep_map(const char *whose, int most)
+{
+    trial *t = make_large_trial();
+    char *load = malloc(200000);
+    memset(load, 1, 200000);
+    t->items[20].load = t->items[21].load = (mp_bytes){load, 200000};
+    int first = 0, struck = 0;
+    for (; first < most; first++) {
+        char when[64];
+        mp_pool *pool;
+        snprintf(when, sizeof when, "%s, allocation %d", whose, first);
+        disarm();
+        cr_assert(eq(int, mp_pool_open(&pool, .processes = 2), MP_OK));
+        arm(first, 1);
+        run_map(pool, t);
+        int hit = plot->failed;
+        disarm();
+        expect_sound_or_refused(t, when);
+        struck += hit;
+        run_map(pool, t); /* and there is memory again */
+        cr_assert(le(int, expect_sound(t, when), 1), "%s: %s", when, t->error.message);
+        mp_pool_free(&pool);
+        if (!hit && first > 5)
+            break;
+    }
+    cr_assert(gt(int, struck, 2));
+    free(load);
+    free(t);
+}
+
+CHECK(memory, runs_out_in_the_program_during_a_map__each_item_has_a_status)
+{
+    begin_shortage(OURS);
+    sweep_map("the program's", ROUNDS(400));
+    end_shortage();
+}
+
+CHECK(memory, runs_out_in_a_worker__each_item_has_a_status)
+{
+    begin_shortage(THEIRS);
+    sweep_map("a worker's", ROUNDS(400));
+    end_shortage();
+}
+
+/* All of it, for good: still no call hangs. */
+static void run_dry(int whose)
+{
+    begin_shortage(whose);
+    trial *t = make_large_trial();
+    for (int first = 0; first < 12; first++) {
+        mp_pool *pool;
+        disarm();
+        cr_assert(eq(int, mp_pool_open(&pool, .processes = 2), MP_OK));
+        arm(first, 1000000);
+        run_map(pool, t);
+        disarm();
+        expect_sound_or_refused(t, "no memory at all");
+        mp_pool_free(&pool);
+    }
+    free(t);
+    end_shortage();
+}
+
+CHECK(memory, is_gone_in_the_program__map_ends)
+{
+    run_dry(OURS);
+}
+CHECK(memory, is_gone_in_the_workers__map_ends)
+{
+    run_dry(THEIRS);
+}
