@@ -199,6 +199,13 @@ static bool claim(worker *w)
     return !w->recalled;
 }
 
+/* A wild task has changed the count: the sooner it is seen, the fewer items will seem to have been started. */
+static bool count_is_wrong(const worker *w)
+{
+    uint64_t claim = atomic_load_explicit(&w->shared->claim, memory_order_relaxed);
+    return (claim & MP__STARTED_MASK) != w->started;
+}
+
 static bool make_room(worker *w, const mp_task *task)
 {
     size_t need = task->input->size > task->output->size ? task->input->size : task->output->size;
@@ -241,6 +248,8 @@ static void run_item(worker *w, mp__frame *frame)
         put_value(w, task->output, w->output);
     else
         put_failure(w, status, w->call.message);
+    if (count_is_wrong(w))
+        leave(EXIT_PROTOCOL);
 }
 
 static void begin_run(worker *w, const mp__frame *frame)

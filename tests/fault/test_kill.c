@@ -402,21 +402,24 @@ static mp_status take_bytes(const mp_bytes *in, uint64_t *out, mp_call *call)
 }
 MP_TASK(take_bytes, mp_bytes, uint64_t);
 
-/* Bytes that wait in one of the pipes of a process, by its own descriptors. */
+/* Bytes that wait in one of the pipes of a process. */
 static int waiting_bytes(pid_t pid)
 {
+    char path[320];
     int most = 0;
-    for (int fd = 3; fd < 1024; fd++) {
-        char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
         int bytes = 0;
-        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
-        int copy = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        if (copy < 0)
+        if (atoi(entry->d_name) <= 2)
             continue;
-        if (ioctl(copy, FIONREAD, &bytes) == 0 && bytes > most)
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)pid, entry->d_name);
+        int copy = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (copy >= 0 && ioctl(copy, FIONREAD, &bytes) == 0 && bytes > most)
             most = bytes;
         close(copy);
     }
+    closedir(dir);
     return most;
 }
 
