@@ -197,9 +197,9 @@ static void free_memory(mp__dispatch *d)
 
 static bool make_descriptors(mp__dispatch *d)
 {
-    d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    d->events = mp__system.epoll_create1(EPOLL_CLOEXEC);
-    d->ear = mp__system.epoll_create1(EPOLL_CLOEXEC);
+    d->wake = mp__above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    d->events = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
+    d->ear = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
     return d->wake >= 0 && d->events >= 0 && d->ear >= 0 &&
            !mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, d->wake, &(struct epoll_event){.events = EPOLLIN}) &&
            !mp__system.epoll_ctl(d->ear, EPOLL_CTL_ADD, d->events, &(struct epoll_event){.events = EPOLLIN});

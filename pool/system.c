@@ -1,5 +1,7 @@
 /* The table of system calls; system.h says what it is for. Set before any thread of ours exists, then only read. */
 #include "pool/system.h"
+#include <errno.h>
+#include <fcntl.h>
 
 mp__system_calls mp__system = {
     .fork = fork,
@@ -15,3 +17,13 @@ mp__system_calls mp__system = {
     .sendmsg = sendmsg,
     .recvmsg = recvmsg,
 };
+
+int mp__above_standard(int fd)
+{
+    if (fd < 0 || fd > 2)
+        return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3), failed = errno;
+    close(fd);
+    errno = failed;
+    return moved;
+}

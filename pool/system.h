@@ -26,4 +26,8 @@ typedef struct mp__system_calls {
 } mp__system_calls;
 extern mp__system_calls mp__system;
 
+/* The same descriptor above the standard ones, and closed on exec; negative ones pass through. In a program that has closed 0, 1
+ * or 2 a new descriptor gets that number, and what the program prints would go into something of ours. */
+int mp__above_standard(int fd);
+
 #endif

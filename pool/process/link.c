@@ -29,22 +29,26 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+/* A pipe, both ends above the standard descriptors. */
+static bool make_pipe(int *reading, int *writing)
+{
+    int ends[2];
+    if (mp__system.pipe2(ends, O_CLOEXEC) < 0)
+        return false;
+    *reading = mp__above_standard(ends[0]);
+    *writing = mp__above_standard(ends[1]);
+    return *reading >= 0 && *writing >= 0;
+}
+
 static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
 {
-    int tasks[2], results[2];
-    if (mp__system.pipe2(tasks, O_CLOEXEC) < 0)
+    if (!make_pipe(&theirs[0], &link->tasks_fd) || !make_pipe(&link->results_fd, &theirs[1]))
         return false;
-    theirs[0] = tasks[0];
-    link->tasks_fd = tasks[1];
-    if (mp__system.pipe2(results, O_CLOEXEC) < 0)
-        return false;
-    link->results_fd = results[0];
-    theirs[1] = results[1];
     fcntl(link->tasks_fd, F_SETFL, O_NONBLOCK); /* of our ends only: each end of a pipe has flags of its own */
     fcntl(link->results_fd, F_SETFL, O_NONBLOCK);
     fcntl(link->tasks_fd, F_SETPIPE_SZ, size); /* asked for, not needed: what is given is taken */
     fcntl(link->results_fd, F_SETPIPE_SZ, size);
-    theirs[2] = mp__system.memfd_create("millpond", MFD_CLOEXEC);
+    theirs[2] = mp__above_standard(mp__system.memfd_create("millpond", MFD_CLOEXEC));
     if (theirs[2] < 0 || mp__system.ftruncate(theirs[2], sizeof(mp__shared)) < 0)
         return false;
     void *shared = mp__system.mmap(NULL, sizeof(mp__shared), PROT_READ | PROT_WRITE, MAP_SHARED, theirs[2], 0);

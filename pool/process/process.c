@@ -453,16 +453,6 @@ static pid_t fork_zygote(mp__workers *w, int theirs, struct mp__zygote_child *ch
     return pid;
 }
 
-/* A descriptor above the standard ones, whatever the program has closed. */
-static int above_standard(int fd)
-{
-    if (fd < 0 || fd > 2)
-        return fd;
-    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    close(fd);
-    return moved;
-}
-
 static bool make_zygote(mp__workers *w)
 {
     int ends[2];
@@ -471,8 +461,8 @@ static bool make_zygote(mp__workers *w)
         free(children);
         return false;
     }
-    w->control = above_standard(ends[0]);
-    int theirs = above_standard(ends[1]);
+    w->control = mp__above_standard(ends[0]);
+    int theirs = mp__above_standard(ends[1]);
     w->zygote = w->control >= 0 && theirs >= 0 ? fork_zygote(w, theirs, children) : -1;
     int failed = errno;
     if (theirs >= 0)
@@ -490,8 +480,8 @@ static bool set_up(mp__workers *w)
         return false;
     for (uint32_t i = 0; i < w->slots; i++)
         w->links[i].tasks_fd = w->links[i].results_fd = -1;
-    w->epoll = mp__system.epoll_create1(EPOLL_CLOEXEC);
-    w->owed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->epoll = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
+    w->owed_fd = mp__above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (w->epoll < 0 || w->owed_fd < 0 || watch(w, EPOLL_CTL_ADD, w->owed_fd, EPOLLIN, ABOUT_OWED, 0) < 0)
         return false;
     return make_zygote(w) && watch(w, EPOLL_CTL_ADD, w->control, EPOLLIN, ABOUT_CONTROL, 0) == 0;

@@ -136,7 +136,7 @@ static size_t expect_sound(const mapping *m, uint64_t seed, bool may_terminate)
             if (line->ended != 1 || result->size != item->size)
                 cr_fatal("seed %lu: item %zu is OK, ended %d times, %zu bytes of %u", seed, i, line->ended, result->size,
                          item->size);
-            if (item->size && (bytes[0] != (unsigned char)item->line || memcmp(bytes, bytes + 1, item->size - 1)))
+            if (item->size && (bytes[0] != (unsigned char)item->line || memcmp(bytes, bytes + 1, item->size - 1) != 0))
                 cr_fatal("seed %lu: item %zu has another's result", seed, i);
             continue;
         }
