@@ -17,6 +17,8 @@ struct mp__dispatch {
     int events; /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
     int ear;    /* epoll over `events`, which the I/O thread sleeps on; deaf while a caller drives */
     pthread_t thread;
+    pthread_mutex_t
+        turnstile; /* held only to wait for `lock`: who drives comes back through it, behind who waits already */
     pthread_mutex_t lock;
     /* guarded by lock */
     mp__core *core;

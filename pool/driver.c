@@ -31,6 +31,14 @@ typedef struct mp__guard {
 
 static const int ours[] = {SIGPIPE, SIGXFSZ};
 
+/* A mutex is not fair: who drives lets go of it and takes it again before anyone it has woken is there. */
+static void take_lock(mp__dispatch *d)
+{
+    pthread_mutex_lock(&d->turnstile);
+    pthread_mutex_lock(&d->lock);
+    pthread_mutex_unlock(&d->turnstile);
+}
+
 static void enter(mp__dispatch *d, mp__guard *guard)
 {
     sigset_t all;
@@ -38,7 +46,7 @@ static void enter(mp__dispatch *d, mp__guard *guard)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &guard->mask);
     sigpending(&guard->pending);
-    pthread_mutex_lock(&d->lock);
+    take_lock(d);
 }
 
 static void let_signals_in(const mp__guard *guard)
@@ -72,7 +80,7 @@ static void sleep_on(mp__dispatch *d, int fd, uint64_t deadline, const sigset_t 
     uint64_t now = deadline == MP__NEVER ? 0 : mp__now(), left = deadline > now ? deadline - now : 0;
     struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
     ppoll(&polled, 1, deadline == MP__NEVER ? NULL : &timeout, mask);
-    pthread_mutex_lock(&d->lock);
+    take_lock(d);
 }
 
 static void wake_driver(mp__dispatch *d)
@@ -115,7 +123,7 @@ static void act_and_wake(mp__dispatch *d, bool always)
 static void *io_thread(void *argument)
 {
     mp__dispatch *d = argument;
-    pthread_mutex_lock(&d->lock);
+    take_lock(d);
     for (;;) {
         d->thread_until = 0;
         if (!d->caller_drives)
@@ -191,6 +199,7 @@ static void free_memory(mp__dispatch *d)
     mp__core_free(&d->core);
     pthread_cond_destroy(&d->ended_now);
     pthread_mutex_destroy(&d->lock);
+    pthread_mutex_destroy(&d->turnstile);
     free(d->measures);
     free(d);
 }
@@ -215,6 +224,7 @@ static mp__dispatch *make(const mp__backend *backend, const mp__backend_config *
     d->backend = backend;
     d->slots = config->slots;
     d->wake = d->events = d->ear = -1;
+    pthread_mutex_init(&d->turnstile, NULL);
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->ended_now, NULL);
     d->measures = mp__memory.calloc(config->slots, sizeof *d->measures);

@@ -7,6 +7,7 @@
 #include "pool/failure.h"
 #include "serial/memory.h"
 #include <millpond/pool.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -72,7 +73,11 @@ mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options)
     if (!pool)
         return mp__failure(error, MP_EINVAL, "nowhere to put the pool: pass the address of an mp_pool pointer");
     *pool = NULL;
-    return open_pool(pool, options ? options : &none, error);
+    int cancelling; /* a thread that is cancelled half-way would leave half a pool */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
+    mp_status status = open_pool(pool, options ? options : &none, error);
+    pthread_setcancelstate(cancelling, NULL);
+    return status;
 }
 
 mp_status mp_pool_close(mp_pool *pool)
@@ -105,11 +110,14 @@ void mp_pool_free(mp_pool **pool)
     *pool = NULL;
     if (old->owner != getpid())
         return; /* a copy of somebody's memory: its descriptors and its process are not ours to end */
+    int cancelling;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     mp__dispatch_terminate(old->dispatch);
     mp__dispatch_join(old->dispatch);
     mp__dispatch_free(&old->dispatch);
     mp__task_table_fini(&old->tasks);
     free(old);
+    pthread_setcancelstate(cancelling, NULL);
 }
 
 mp_pool *mp__pool_enter(const mp_pool_options *options)

@@ -100,7 +100,7 @@ const mp_task *mp_task_find(const char *name)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(const mp_task *const *)a)->name, (*(const mp_task *const *)b)->name);
+    return strcmp(((const mp__task_row *)a)->name, ((const mp__task_row *)b)->name);
 }
 
 mp_status mp__task_table_take(mp__task_table *table)
@@ -110,20 +110,22 @@ mp_status mp__task_table_take(mp__task_table *table)
     size_t count = 0;
     for (mp_task_entry *entry = entries; entry; entry = entry->next)
         count++;
-    table->tasks = mp__memory.malloc((count ? count : 1) * sizeof *table->tasks);
-    if (table->tasks)
-        for (mp_task_entry *entry = entries; entry; entry = entry->next)
-            table->tasks[table->count++] = entry->task;
+    table->rows = mp__memory.malloc((count ? count : 1) * sizeof *table->rows);
+    for (mp_task_entry *entry = table->rows ? entries : NULL; entry; entry = entry->next) {
+        mp__task_row *row = &table->rows[table->count++];
+        row->task = entry->task;
+        strcpy(row->name, entry->task->name); /* its length was checked when it was registered */
+    }
     pthread_mutex_unlock(&lock);
-    if (!table->tasks)
+    if (!table->rows)
         return MP_ENOMEM;
-    qsort(table->tasks, table->count, sizeof *table->tasks, by_name);
+    qsort(table->rows, table->count, sizeof *table->rows, by_name);
     return MP_OK;
 }
 
 void mp__task_table_fini(mp__task_table *table)
 {
-    free(table->tasks);
+    free(table->rows);
     *table = (mp__task_table){0};
 }
 
@@ -133,7 +135,7 @@ static void names_of(const mp__task_table *table, char *text, size_t size)
     size_t used = 0;
     text[0] = 0;
     for (size_t i = 0; i < table->count && used + MP_NAME_MAX + 8 < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", table->tasks[i]->name);
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", table->rows[i].name);
     if (!table->count)
         snprintf(text, size, "none");
 }
@@ -159,12 +161,17 @@ static mp_status missing(const mp__task_table *table, const mp_task *task, mp_er
                        task->name, names);
 }
 
+static int name_of_row(const void *name, const void *row)
+{
+    return strcmp(name, ((const mp__task_row *)row)->name);
+}
+
 mp_status mp__task_table_find(const mp__task_table *table, const mp_task *task, uint32_t *index, mp_error *error)
 {
     if (task && task->layout == sizeof *task && task->name) {
-        const mp_task **found = bsearch(&task, table->tasks, table->count, sizeof *table->tasks, by_name);
-        if (found && *found == task) {
-            *index = (uint32_t)(found - table->tasks);
+        const mp__task_row *row = bsearch(task->name, table->rows, table->count, sizeof *table->rows, name_of_row);
+        if (row && row->task == task) {
+            *index = (uint32_t)(row - table->rows);
             return MP_OK;
         }
     }

@@ -3,10 +3,16 @@
 #define MP__POOL_REGISTRY_H
 #include <millpond/task.h>
 
+/* A task, and its name apart: a plugin that is unloaded takes its tasks with it. */
+typedef struct mp__task_row {
+    const mp_task *task;
+    char name[MP_NAME_MAX];
+} mp__task_row;
+
 /* Sorted by name. A task's index in it is what travels. */
 typedef struct mp__task_table {
     size_t count;
-    const mp_task **tasks;
+    mp__task_row *rows;
 } mp__task_table;
 
 mp_status mp__task_table_take(mp__task_table *table);

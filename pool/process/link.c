@@ -109,7 +109,7 @@ void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *
     link->task = item->task;
     link->next_item = item->index + 1;
     mp__fault fault = {0};
-    if (ok && mp__outbox_value(&link->outbox, MP__ITEM, tasks->tasks[item->task]->input, item->value, &fault) != MP_OK)
+    if (ok && mp__outbox_value(&link->outbox, MP__ITEM, tasks->rows[item->task].task->input, item->value, &fault) != MP_OK)
         ok = refuse(link, &fault);
     if (!ok) { /* no memory even to say so: this life must end, and the item comes back unstarted */
         mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->slot);
@@ -160,7 +160,8 @@ static bool take_failure(mp__link *link, mp__event *event)
     mp__buffer scratch = {0};
     bool ok = mp__decode_input(&mp__refusal_type, &link->frame, &refusal, &scratch, &fault) == MP_OK && refusal.status != 0;
     if (ok)
-        mp__failure(&link->error, (mp_status)refusal.status, "%.*s", (int)refusal.message.size,
+        mp__failure(&link->error, (mp_status)refusal.status, "%.*s",
+                    refusal.message.size < MP_MESSAGE_MAX ? (int)refusal.message.size : MP_MESSAGE_MAX,
                     refusal.message.size ? (const char *)refusal.message.data : "");
     mp__buffer_fini(&scratch);
     name_worker(link, &link->error);

@@ -260,7 +260,7 @@ static void begin_run(worker *w, const mp__frame *frame)
     memcpy(&run, frame->data, sizeof run);
     if (run.task >= w->start->tasks->count)
         leave(EXIT_PROTOCOL);
-    w->task = w->start->tasks->tasks[run.task];
+    w->task = w->start->tasks->rows[run.task].task;
     w->next_item = (size_t)run.item;
 }
 
