@@ -20,7 +20,8 @@ typedef struct mp__backend_config {
 
 /* An item to be sent. `value` is borrowed until its result, or the loss of its worker, has come out of `next`. */
 typedef struct mp__item {
-    uint32_t task; /* index in the task table */
+    const void *job; /* whose item it is: only to tell one from another */
+    uint32_t task;   /* index in the task table */
     size_t index;
     const void *value;
 } mp__item;

@@ -20,8 +20,9 @@ static void send_items(mp__dispatch *d, uint32_t slot)
     while (d->backend->room(d->workers, slot) && mp__core_unsent(d->core, slot, &item)) {
         do {
             const mp__job *job = job_of(item.job);
-            d->backend->send(d->workers, slot,
-                             &(mp__item){.task = job->core.task, .index = item.index, .value = job_item(job, item.index)});
+            d->backend->send(
+                d->workers, slot,
+                &(mp__item){.job = job, .task = job->core.task, .index = item.index, .value = job_item(job, item.index)});
             mp__core_sent(d->core, slot);
         } while (d->backend->room(d->workers, slot) && mp__core_unsent(d->core, slot, &item));
         d->backend->flush(d->workers, slot);

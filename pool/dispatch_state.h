@@ -32,7 +32,8 @@ struct mp__dispatch {
     mp_error trouble; /* why a worker could not be started or did not stay, last */
     bool thread_runs;
     bool ended;
-    pthread_cond_t ended_now; /* `ended` */
+    unsigned callers;         /* that wait for jobs */
+    pthread_cond_t ended_now; /* `ended`, and no `callers` */
 };
 
 /* Carries out actions until there are none. With the lock. */

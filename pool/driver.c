@@ -342,8 +342,11 @@ mp_status mp__dispatch_run(mp__dispatch *d, mp__job *job, mp_error *error)
     else if (status)
         mp__failure(error, status, "%zu items are too many for this pool: open another one", job->core.n);
     if (!status && job->core.n) { /* no items: it was only asked whether it would be taken */
+        d->callers++;
         act_and_wake(d, false);
         wait_for_job(d, job, &guard);
+        if (!--d->callers && d->ended)
+            pthread_cond_broadcast(&d->ended_now);
     }
     leave(d, &guard);
     pthread_cond_destroy(&job->finished);
@@ -380,7 +383,7 @@ mp_status mp__dispatch_join(mp__dispatch *d)
         return MP_ERUNNING;
     }
     let_signals_in(&guard);
-    while (!d->ended)
+    while (!d->ended || d->callers)
         pthread_cond_wait(&d->ended_now, &d->lock);
     bool mine = d->thread_runs; /* the first to join reaps the thread */
     d->thread_runs = false;

@@ -198,6 +198,15 @@ static mp_status prepare(mp_pool *pool, mp__job *job, const mp_task *task, const
     return MP_OK;
 }
 
+/* The pool did not take the call: no item ran, and each says why, as if it had failed by itself. */
+static void refuse_items(mp__job *job, mp_error *error)
+{
+    for (size_t i = 0; i < job->core.n; i++) {
+        mp_error each = *error;
+        mp__job_fail(job, i, &each);
+    }
+}
+
 mp_status mp_pool_map_task(mp_pool *pool, const mp_task *task, const void *items, size_t n, void *out,
                            const mp_map_options *options)
 {
@@ -206,10 +215,13 @@ mp_status mp_pool_map_task(mp_pool *pool, const mp_task *task, const void *items
     mp_error unwanted, *error = options->error ? options->error : &unwanted;
     mp__job job = {.core.n = n, .items = items, .out = out};
     mp_status status = prepare(pool, &job, task, options, error);
-    if (!status)
-        status = mp__dispatch_run(pool->dispatch, &job, error);
     if (status)
         return status;
+    status = mp__dispatch_run(pool->dispatch, &job, error);
+    if (status) {
+        refuse_items(&job, error);
+        return status;
+    }
     if (!job.failed)
         return mp__no_failure(error);
     *error = job.first;

@@ -2,6 +2,8 @@
 #include "pool/system.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <sys/resource.h>
 
 mp__system_calls mp__system = {
     .fork = fork,
@@ -26,4 +28,15 @@ int mp__above_standard(int fd)
     close(fd);
     errno = failed;
     return moved;
+}
+
+void mp__close_between(int first, int last)
+{
+    if (close_range((unsigned)first, last == INT_MAX ? ~0u : (unsigned)last, 0) == 0)
+        return;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= (rlim_t)last)
+        last = (int)limit.rlim_cur - 1;
+    for (int fd = first; fd <= last; fd++)
+        close(fd);
 }

@@ -30,4 +30,7 @@ extern mp__system_calls mp__system;
  * or 2 a new descriptor gets that number, and what the program prints would go into something of ours. */
 int mp__above_standard(int fd);
 
+/* Closes every descriptor from `first` to `last`; INT_MAX: all. Also where the kernel has no close_range(2), or forbids it. */
+void mp__close_between(int first, int last);
+
 #endif

@@ -8,8 +8,11 @@
  *     MP_FUNCTION(double, norm, (double, x), (double, y));      // and norm_args { double x, y; } is its input
  *
  * A task runs in a worker process, forked when its pool was opened: it sees the program's memory as it was then, and what
- * it changes there no one else sees. Standard input is empty; descriptors above 2 are closed; SIGINT is ignored, for the
- * parent decides. It reports failure with mp_fail; if it crashes, exits or is killed, that fails its item and no other. */
+ * it changes there no one else sees. Standard input is empty; the program's other descriptors above 2 are closed, and what is
+ * written to a FILE over one fails; a FILE that a task opens it must also close. Standard output is flushed whenever the worker
+ * has nothing to do. Signals: handlers of the program are gone, SIGINT is ignored, for the parent decides, SIGTERM ends it. Its
+ * stack is as large as that of the thread that opened the pool. It reports failure with mp_fail; if it crashes, exits or is
+ * killed, that fails its item and no other. */
 #ifndef MILLPOND_TASK_H
 #define MILLPOND_TASK_H
 #include <millpond/error.h>

@@ -58,7 +58,7 @@ static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
 
 bool mp__link_open(mp__link *link, uint32_t slot, uint32_t generation, int pipe_size, int theirs[MP__CONTROL_FDS])
 {
-    *link = (mp__link){.slot = slot, .generation = generation, .tasks_fd = -1, .results_fd = -1, .task = MP__NO_TASK};
+    *link = (mp__link){.slot = slot, .generation = generation, .tasks_fd = -1, .results_fd = -1};
     for (int i = 0; i < MP__CONTROL_FDS; i++)
         theirs[i] = -1;
     mp__frame_reader_init(&link->reader, MP__FROM_WORKER, MP_ITEM_SIZE_MAX);
@@ -102,12 +102,14 @@ static bool refuse(mp__link *link, const mp__fault *fault)
 void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *item)
 {
     bool ok = true;
-    if (item->task != link->task || item->index != link->next_item) {
+    if (item->job != link->job || item->task != link->task || item->index != link->next_item) {
         mp__run run = {.task = item->task, .item = item->index};
         ok = mp__outbox_raw(&link->outbox, MP__RUN, &run, sizeof run);
     }
+    link->job = item->job;
     link->task = item->task;
     link->next_item = item->index + 1;
+    link->items++;
     mp__fault fault = {0};
     if (ok && mp__outbox_value(&link->outbox, MP__ITEM, tasks->rows[item->task].task->input, item->value, &fault) != MP_OK)
         ok = refuse(link, &fault);
@@ -172,12 +174,13 @@ static bool take_failure(mp__link *link, mp__event *event)
 static bool take_hello(mp__link *link, mp__event *event)
 {
     mp__hello hello;
-    if (link->frame.size != sizeof hello || link->pid)
+    if (link->frame.size != sizeof hello || link->greeted)
         return nonsense(link, event, "a second greeting");
     memcpy(&hello, link->frame.data, sizeof hello);
     if (hello.protocol != MP__PROTOCOL || hello.pid <= 0)
         return nonsense(link, event, "a greeting of another version");
-    link->pid = hello.pid;
+    link->pid = link->pid ? link->pid : hello.pid; /* the zygote knows better, if it has told */
+    link->greeted = true;
     event->kind = MP__EV_READY;
     return true;
 }
@@ -195,8 +198,10 @@ static bool take_frame(mp__link *link, mp__event *event)
                          .busy_ns = atomic_load_explicit(&link->shared->busy_ns, memory_order_relaxed)};
     if (link->frame.kind == MP__HELLO)
         return take_hello(link, event);
-    if (!link->pid)
+    if (!link->greeted)
         return nonsense(link, event, "results before a greeting");
+    if (link->results - 1 > link->items - mp__outbox_borrows(&link->outbox))
+        return nonsense(link, event, "the result of an item that it has not got whole");
     return link->frame.kind == MP__FAILURE ? take_failure(link, event) : true;
 }
 
@@ -252,12 +257,17 @@ static void describe_end(mp__link *link)
     bool known = link->distrusted; /* then the error says it already */
     int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
     int code = link->has_status && WIFEXITED(link->status) ? WEXITSTATUS(link->status) : -1;
+    const char *ours = code == MP__EXIT_SETUP ? ": it could not get the memory or the descriptors that it needs"
+                       : code == MP__EXIT_PROTOCOL
+                           ? ": its pipes or its memory were not as they should be; has a task written "
+                             "to what is not its own?"
+                           : "";
     if (!known && signal) {
         const char *name = sigabbrev_np(signal), *text = sigdescr_np(signal);
         mp__failure(error, MP_ECRASHED, "the worker was killed by SIG%s (%s)%s", name ? name : "?", text ? text : "unknown",
                     signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "");
     } else if (!known && code >= 0) {
-        mp__failure(error, MP_ECRASHED, "the worker exited with code %d in the middle of its work", code);
+        mp__failure(error, MP_ECRASHED, "the worker exited with code %d in the middle of its work%s", code, ours);
     } else if (!known) {
         mp__failure(error, MP_ECRASHED, "the worker died with the process that it was forked from");
     }
@@ -266,14 +276,37 @@ static void describe_end(mp__link *link)
     name_worker(link, error);
 }
 
+/* True if it was ended, or left, for what a task had done to its pipes or its memory. */
+static bool ran_wild(const mp__link *link)
+{
+    bool left = link->has_status && WIFEXITED(link->status) && WEXITSTATUS(link->status) == MP__EXIT_PROTOCOL;
+    return left || (link->distrusted && link->error.status == MP_ECRASHED);
+}
+
+/* How many items this life has started. It stands in two places, the second written just after the first; a wild task may have
+ * written over either. One that lies between the results that came and the items that were sent can be true. Where there is
+ * none, or it says that nothing was started though somebody ran wild, the next item is taken for the culprit: run again, it
+ * would do it again. */
+static uint64_t count_started(const mp__link *link)
+{
+    uint64_t least = link->results ? link->results - 1 : 0, most = link->items;
+    uint64_t first = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
+    uint64_t second = atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
+    bool agree = first == second || first == second + 1, first_can = first >= least && first <= most;
+    if (!agree && second >= least && second <= most)
+        return second;
+    if (first_can && !(first == 0 && ran_wild(link)))
+        return first;
+    return least < most ? least + 1 : least;
+}
+
 static bool lost(mp__link *link, mp__event *event)
 {
-    uint64_t claim = atomic_load_explicit(&link->shared->claim, memory_order_acquire);
     describe_end(link);
     *event = (mp__event){.kind = MP__EV_LOST,
                          .slot = link->slot,
                          .generation = link->generation,
-                         .started = claim & MP__STARTED_MASK,
+                         .started = count_started(link),
                          .error = &link->error};
     mp__link_close(link);
     return true;

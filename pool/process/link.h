@@ -18,13 +18,16 @@ typedef struct mp__link {
     int32_t pid; /* 0: not known yet */
 
     mp__outbox outbox;
-    bool waits;    /* for room in its pipe */
-    bool deaf;     /* it reads no more, or must not: nothing is sent */
-    uint32_t task; /* of the last item sent, and which comes next; MP__NO_TASK: say it again */
+    bool waits;      /* for room in its pipe */
+    bool deaf;       /* it reads no more, or must not: nothing is sent */
+    uint64_t items;  /* sent, and not taken back */
+    const void *job; /* of the last item sent, its task, and which comes next; NULL: say it again */
+    uint32_t task;
     size_t next_item;
     uint64_t epoch; /* of recalls */
 
     mp__frame_reader reader;
+    bool greeted;
     uint64_t results;  /* VALUE and FAILURE frames that have come, and the greeting */
     uint64_t received; /* bytes of its stream that have come, by whatever way */
     int read_error;    /* errno of its pipe */
@@ -39,8 +42,6 @@ typedef struct mp__link {
     bool owes_recalled, owes_failed; /* events that `next` has still to give */
     uint64_t started;                /* for RECALLED */
 } mp__link;
-
-#define MP__NO_TASK UINT32_MAX
 
 enum { MP__OUTBOX_FULL = 128 * 1024, MP__READS = 16 };
 

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 /* What an epoll event is about, in its data: a kind, and a slot. */
-enum { ABOUT_CONTROL, ABOUT_OWED, ABOUT_RESULTS, ABOUT_TASKS, READY_MAX = 64 };
+enum { ABOUT_CONTROL, ABOUT_OWED, ABOUT_RESULTS, ABOUT_TASKS, READY_MAX = 64, CROWDED_TRIES = 2000 /* ms */ };
 
 struct mp__workers {
     /* fixed at open */
@@ -111,12 +111,16 @@ static int command(mp__workers *w, const mp__control *message, const int *fds)
             .cmsg_len = CMSG_LEN(MP__CONTROL_FDS * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(&extra.header), fds, MP__CONTROL_FDS * sizeof(int));
     }
+    int tries = CROWDED_TRIES;
     while (mp__system.sendmsg(w->control, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        if (errno != EAGAIN && errno != EINTR)
+        bool crowded = errno == ETOOMANYREFS; /* too many descriptors on their way: it takes them one by one */
+        if (errno != EAGAIN && errno != EINTR && !crowded)
             return errno;
+        if (crowded && !tries--)
+            return ETOOMANYREFS;
         size_t before = w->inbox_count;
-        struct pollfd fd = {.fd = w->control, .events = POLLIN | POLLOUT};
-        poll(&fd, 1, -1);
+        struct pollfd fd = {.fd = w->control, .events = crowded ? POLLIN : POLLIN | POLLOUT};
+        poll(&fd, 1, crowded ? 1 : -1);
         if (fd.revents & POLLIN && receive(w) < 0)
             return EPIPE;
         if (w->inbox_count > before && before == 0)
@@ -153,7 +157,12 @@ static void zygote_died(mp__workers *w)
     int status = 0;
     w->zygote_dead = w->owes_broken = true;
     watch(w, EPOLL_CTL_DEL, w->control, 0, ABOUT_CONTROL, 0);
-    pid_t reaped = waitpid(w->zygote, &status, 0);
+    pid_t reaped = waitpid(w->zygote, &status, WNOHANG);
+    if (reaped == 0) { /* dying, or it has spoken nonsense: it must be dead before its workers are looked at */
+        kill(w->zygote, SIGKILL);
+        while ((reaped = waitpid(w->zygote, &status, 0)) < 0 && errno == EINTR)
+            ;
+    }
     const char *name = reaped > 0 && WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
     mp__failure(&w->error, MP_EBROKEN, "the process that workers are forked from (pid %d) %s%s: open another pool",
                 (int)w->zygote, name ? "was killed by SIG" : "has gone", name ? name : "");
@@ -270,7 +279,8 @@ static void recall(mp__workers *w, uint32_t slot)
             uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
             link->started = before & MP__STARTED_MASK;
             link->epoch = epoch;
-            link->task = MP__NO_TASK;
+            link->job = NULL;
+            link->items = link->started;
             flush(w, slot);
         }
     }

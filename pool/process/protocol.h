@@ -33,6 +33,9 @@ enum {
 
 enum { MP__PROTOCOL = 1 };
 
+/* Exit codes of a worker's own: unlikely ones. */
+enum { MP__EXIT_GONE = 0, MP__EXIT_SETUP = 125, MP__EXIT_PROTOCOL = 126 };
+
 typedef struct mp__run {
     uint32_t task, unused;
     uint64_t item;
@@ -80,8 +83,10 @@ typedef struct mp__shared {
     _Atomic uint64_t busy_ns; /* for how long items have been run, when last looked */
     unsigned char unused[MP__SHARED_HEAD - 7 * sizeof(uint64_t)];
     unsigned char buffer[MP__SHARED_BUFFER];
+    _Atomic uint64_t started_too; /* the count of `claim` again, far from it: a wild write seldom hits both */
+    unsigned char unused_too[MP__SHARED_HEAD - sizeof(uint64_t)];
 } mp__shared;
-_Static_assert(sizeof(mp__shared) == MP__SHARED_HEAD + MP__SHARED_BUFFER, "mapped by both");
+_Static_assert(sizeof(mp__shared) == 2 * MP__SHARED_HEAD + MP__SHARED_BUFFER, "mapped by both");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared between processes");
 
 #define MP__EPOCH_ONE (1ull << 48)

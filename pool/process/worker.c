@@ -18,6 +18,7 @@
 #include "serial/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -28,11 +29,8 @@
 #include <unistd.h>
 
 enum {
-    EXIT_GONE = 0,       /* the parent is gone or says stop */
-    EXIT_SETUP = 125,    /* the shared memory cannot be had */
-    EXIT_PROTOCOL = 126, /* the parent speaks nonsense */
-    LOOK_NS = 50000,     /* look at the clock about this often */
-    WAIT_NS = 200000,    /* a result waits at most this long for others, between items */
+    LOOK_NS = 50000,  /* look at the clock about this often */
+    WAIT_NS = 200000, /* a result waits at most this long for others, between items */
     LOOK_ITEMS = 1024,
     SCRATCH_KEEP = 1 << 20,
     PIPES_BELOW = 1024, /* numbers of our pipes; they come from the zygote as small ones */
@@ -114,7 +112,7 @@ static void flush_results(worker *w)
         if (written >= 0)
             done += (size_t)written;
         else if (errno != EINTR)
-            leave(EXIT_GONE);
+            leave(MP__EXIT_GONE);
     }
     begin_buffer(w, w->base + size);
 }
@@ -125,7 +123,7 @@ static void put_raw(worker *w, unsigned kind, const void *bytes, size_t size)
     if (!mp__frame_write_raw(&w->results, kind, bytes, size)) {
         flush_results(w);
         if (!mp__frame_write_raw(&w->results, kind, bytes, size))
-            leave(EXIT_PROTOCOL);
+            leave(MP__EXIT_PROTOCOL);
     }
     commit(w);
 }
@@ -138,7 +136,7 @@ static void put_failure(worker *w, mp_status status, const char *message)
         flush_results(w);
         fault = (mp__fault){0};
         if (mp__frame_write(&w->results, MP__FAILURE, &mp__refusal_type, &refusal, &w->blobs, &fault) != MP_OK)
-            leave(EXIT_PROTOCOL);
+            leave(MP__EXIT_PROTOCOL);
     }
     commit(w);
 }
@@ -164,7 +162,7 @@ static void put_large(worker *w, const mp_type *type, const void *value)
     w->result_count++;
     announce(w, size);
     if (mp__outbox_write(&w->large, w->results_fd) != 0)
-        leave(EXIT_GONE);
+        leave(MP__EXIT_GONE);
     begin_buffer(w, w->base + size);
 }
 
@@ -194,9 +192,12 @@ static bool claim(worker *w)
     w->recalled = !atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
                                                            memory_order_acquire);
     if (w->recalled && known / MP__EPOCH_ONE == w->epoch)
-        leave(EXIT_PROTOCOL); /* nobody but a wild task has changed the count */
-    w->started += !w->recalled;
-    return !w->recalled;
+        leave(MP__EXIT_PROTOCOL); /* nobody but a wild task has changed the count */
+    if (w->recalled)
+        return false;
+    w->started++;
+    atomic_store_explicit(&w->shared->started_too, w->started, memory_order_relaxed);
+    return true;
 }
 
 /* A wild task has changed the count: the sooner it is seen, the fewer items will seem to have been started. */
@@ -226,7 +227,7 @@ static void run_item(worker *w, mp__frame *frame)
 {
     size_t item = w->next_item++;
     if (!w->task)
-        leave(EXIT_PROTOCOL);
+        leave(MP__EXIT_PROTOCOL);
     if (!claim(w))
         return;
     const mp_task *task = w->task;
@@ -243,23 +244,25 @@ static void run_item(worker *w, mp__frame *frame)
     mp__call_begin(&w->call, item);
     mp_status status = mp__call_status(&w->call, task->run(w->input, w->output, &w->call));
     if (is_copy)
-        _exit(EXIT_GONE);
+        _exit(MP__EXIT_GONE);
     if (status == MP_OK)
         put_value(w, task->output, w->output);
     else
         put_failure(w, status, w->call.message);
     if (count_is_wrong(w))
-        leave(EXIT_PROTOCOL);
+        leave(MP__EXIT_PROTOCOL);
 }
 
+/* What follows may be another caller's: what is finished does not wait for it. */
 static void begin_run(worker *w, const mp__frame *frame)
 {
+    flush_results(w);
     mp__run run;
     if (frame->size != sizeof run)
-        leave(EXIT_PROTOCOL);
+        leave(MP__EXIT_PROTOCOL);
     memcpy(&run, frame->data, sizeof run);
     if (run.task >= w->start->tasks->count)
-        leave(EXIT_PROTOCOL);
+        leave(MP__EXIT_PROTOCOL);
     w->task = w->start->tasks->rows[run.task].task;
     w->next_item = (size_t)run.item;
 }
@@ -267,7 +270,7 @@ static void begin_run(worker *w, const mp__frame *frame)
 static void resume(worker *w, const mp__frame *frame)
 {
     if (frame->size != sizeof w->epoch)
-        leave(EXIT_PROTOCOL);
+        leave(MP__EXIT_PROTOCOL);
     memcpy(&w->epoch, frame->data, sizeof w->epoch);
     w->recalled = false; /* or the next item says so again */
 }
@@ -324,12 +327,12 @@ static void wait_for_frames(worker *w)
     if (w->scratch.capacity > SCRATCH_KEEP) /* one huge item does not mean that all are */
         mp__buffer_fini(&w->scratch);
     if (!mp__frame_reader_space(&w->reader, &where, &room))
-        leave(w->reader.status == MP_ENOMEM ? EXIT_SETUP : EXIT_PROTOCOL);
+        leave(w->reader.status == MP_ENOMEM ? MP__EXIT_SETUP : MP__EXIT_PROTOCOL);
     if (robbed(w) || forgotten(w))
-        leave(EXIT_PROTOCOL);
+        leave(MP__EXIT_PROTOCOL);
     ssize_t got = mp__system.read(w->tasks_fd, where, room);
     if (got == 0 || (got < 0 && errno != EINTR))
-        leave(EXIT_GONE);
+        leave(MP__EXIT_GONE);
     if (got > 0) {
         mp__frame_reader_filled(&w->reader, (size_t)got);
         w->received += (uint64_t)got;
@@ -355,7 +358,7 @@ _Noreturn static void serve(worker *w)
                 put_raw(w, MP__FAILURE, frame.data, frame.size);
             break;
         case MP__RESUME: resume(w, &frame); break;
-        default: flush_results(w); leave(EXIT_GONE);
+        default: flush_results(w); leave(MP__EXIT_GONE);
         }
     }
 }
@@ -376,7 +379,7 @@ static void follow(const mp__worker_start *start)
     prctl(PR_SET_NAME, name);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != start->parent)
-        _exit(EXIT_GONE);
+        _exit(MP__EXIT_GONE);
 }
 
 /* The program's descriptors are closed here, but a task may still hold one's number, in a FILE say. So our pipes do not take
@@ -387,7 +390,7 @@ static int pipe_numbers(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > PIPES_BELOW)
         return PIPES_BELOW - 2;
     if (limit.rlim_cur < PIPES_ABOVE + 2)
-        _exit(EXIT_SETUP);
+        _exit(MP__EXIT_SETUP);
     return (int)limit.rlim_cur - 2;
 }
 
@@ -396,13 +399,13 @@ static void take_descriptors(worker *w)
     const mp__worker_start *start = w->start;
     w->shared = mp__system.mmap(NULL, sizeof *w->shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
     if (w->shared == MAP_FAILED)
-        _exit(EXIT_SETUP);
+        _exit(MP__EXIT_SETUP);
     w->tasks_fd = pipe_numbers();
     w->results_fd = w->tasks_fd + 1;
     if (dup3(start->tasks_fd, w->tasks_fd, O_CLOEXEC) < 0 || dup3(start->results_fd, w->results_fd, O_CLOEXEC) < 0)
-        _exit(EXIT_SETUP);
-    close_range(3, (unsigned)w->tasks_fd - 1, 0);
-    close_range((unsigned)w->results_fd + 1, ~0u, 0);
+        _exit(MP__EXIT_SETUP);
+    mp__close_between(3, w->tasks_fd - 1);
+    mp__close_between(w->results_fd + 1, INT_MAX);
 }
 
 _Noreturn void mp__worker_run(const mp__worker_start *start)
@@ -418,6 +421,8 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
     mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid()};
     put_raw(&w, MP__HELLO, &hello, sizeof hello);
     w.looked_at = w.flushed_at = mp__now();
-    sigprocmask(SIG_SETMASK, &start->mask, NULL);
+    sigset_t mask = start->mask;
+    sigdelset(&mask, SIGTERM); /* which is how it is asked to end, whatever the program does with it itself */
+    sigprocmask(SIG_SETMASK, &mask, NULL);
     serve(&w);
 }

@@ -13,6 +13,7 @@
 #include "pool/system.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -60,7 +61,7 @@ static int keep_one_descriptor(int keep)
         dup2(keep, 3);
         fcntl(3, F_SETFD, FD_CLOEXEC);
     }
-    close_range(4, ~0u, 0);
+    mp__close_between(4, INT_MAX);
     return 3;
 }
 
@@ -76,6 +77,7 @@ static int set_signals(void)
             signal(number, SIG_DFL);
     }
     signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_DFL);
     signal(SIGCHLD, SIG_DFL); /* ignored, it would have the kernel reap, and no death were ever told */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
