@@ -416,6 +416,10 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
     take_descriptors(&w);
     w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
     mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
+    uint8_t *where;
+    size_t room; /* its memory is taken now: whatever goes wrong with that goes wrong before it is said to be ready */
+    if (!mp__frame_reader_space(&w.reader, &where, &room))
+        _exit(MP__EXIT_SETUP);
     on_exit(left_by_exit, NULL);
     pthread_atfork(NULL, NULL, become_copy);
     mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid()};

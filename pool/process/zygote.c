@@ -30,7 +30,7 @@ typedef struct zygote {
 _Noreturn static void leave(const zygote *z)
 {
     for (uint32_t i = 0; i < z->config->slots; i++)
-        if (z->config->children[i].pid)
+        if (z->config->children[i].pid > 0) /* anything else would be a signal to many */
             kill(z->config->children[i].pid, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
@@ -113,7 +113,7 @@ static void start(const zygote *z, const mp__control *message, const int fds[MP_
 static void kill_worker(const zygote *z, const mp__control *message)
 {
     const struct mp__zygote_child *child = &z->config->children[message->slot];
-    if (child->pid && child->generation == message->generation)
+    if (child->pid > 0 && child->generation == message->generation)
         kill(child->pid, message->value);
 }
 
