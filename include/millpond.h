@@ -1,11 +1,15 @@
-/* millpond: pools of processes that run plain C functions; Python's multiprocessing.Pool, for C.
+/* millpond: pools of processes or threads that run plain C functions; Python's multiprocessing.Pool and ThreadPool, for C.
  *
- * Start with millpond/pool.h (open a pool, map a function over an array); millpond/task.h says how a function becomes a
- * task, millpond/type.h how a struct becomes a type. Every public name begins with mp_ or MP_; what begins with mp__ or
+ * Start with millpond/pool.h (open a pool) and map.h (run a function over an array); async.h is work that is used later, iter.h
+ * streams, main.h what other start methods need; task.h says how a function becomes a task, type.h how a struct becomes a type. Every public name begins with mp_ or MP_; what begins with mp__ or
  * MP__ is an implementation detail of a macro and may change. */
 #ifndef MILLPOND_H
 #define MILLPOND_H
+#include <millpond/async.h>
 #include <millpond/error.h>
+#include <millpond/iter.h>
+#include <millpond/main.h>
+#include <millpond/map.h>
 #include <millpond/pool.h>
 #include <millpond/status.h>
 #include <millpond/task.h>

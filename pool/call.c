@@ -53,6 +53,26 @@ int mp_call_worker(const mp_call *call)
     return call->worker;
 }
 
+const char *mp_call_worker_name(const mp_call *call)
+{
+    return call->name;
+}
+
+bool mp_call_cancelled(const mp_call *call)
+{
+    return call->cancelled && atomic_load_explicit(call->cancelled, memory_order_relaxed) >= call->ordinal;
+}
+
+void mp_call_set_state(mp_call *call, void *state)
+{
+    call->state = state;
+}
+
+void *mp_call_state(const mp_call *call)
+{
+    return call->state;
+}
+
 static void free_pieces(mp__piece *piece)
 {
     while (piece) {
@@ -62,9 +82,10 @@ static void free_pieces(mp__piece *piece)
     }
 }
 
-void mp__call_begin(mp_call *call, size_t item)
+void mp__call_begin(mp_call *call, size_t item, uint64_t ordinal)
 {
     call->item = item;
+    call->ordinal = ordinal;
     call->status = MP_OK;
     call->message[0] = 0;
     mp__piece *kept = call->pieces;
@@ -89,6 +110,11 @@ mp_status mp__call_status(mp_call *call, mp_status returned)
 {
     if (returned == MP_OK)
         return MP_OK;
+    if (returned == MP_END || returned == MP_ETIMEDOUT) { /* whoever waits would take them for an answer to itself */
+        if (!call->message[0])
+            snprintf(call->message, sizeof call->message, "the task returned %s", mp_status_name(returned));
+        return MP_EFAILED;
+    }
     if (!call->message[0])
         snprintf(call->message, sizeof call->message, "the task returned %s (%d) without saying why: see mp_fail",
                  mp_status_name(returned), (int)returned);

@@ -209,10 +209,10 @@ mp__core *mp__core_create(const mp__core_config *config)
     mp__core *core = mp__memory.calloc(1, sizeof *core);
     if (!core)
         return NULL;
-    assert(config->slots > 0);
-    core->slot_count = config->slots;
+    assert(config->workers > 0);
+    core->slot_count = config->workers;
     core->task_count = config->tasks ? config->tasks : 1;
-    core->memory_count = (size_t)config->slots * (config->chunks ? config->chunks : CHUNKS_PER_SLOT) + chunk_reserve(core);
+    core->memory_count = (size_t)config->workers * (config->chunks ? config->chunks : CHUNKS_PER_SLOT) + chunk_reserve(core);
     core->slots = mp__memory.calloc(core->slot_count, sizeof *core->slots);
     core->paces = mp__memory.calloc(core->task_count, sizeof *core->paces);
     core->memory = mp__memory.calloc(core->memory_count, sizeof *core->memory);

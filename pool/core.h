@@ -6,10 +6,19 @@
  * returns to the front of its job. Item k of a worker's life is called its k-th *ordinal*: results come in that order, and
  * the worker says which ordinal it has started. So blame needs no identifiers and no memory per item.
  *
- * A worker's place is a *slot*; each life in it is a *generation*. Events of another generation are dropped and counted.
+ * A *slot* is where a life of a worker is kept; each life in it is a *generation*. Events of another generation are dropped and
+ * counted. A *place* is what users know a worker by, from 0 to the number of workers wanted: a life that retires, because it
+ * has had as many items as it may or fewer workers are wanted, keeps its slot until it is gone, and its place goes to the next
+ * one at once. So there are more slots than places.
  *
- *     slot:  EMPTY -> STARTING -> READY -> STOPPING -> EMPTY       (lost: from each of them back to EMPTY; KILLED:
- *                         `----------`--------`-> KILLED -> EMPTY   terminate, nonsense, or it would not leave)
+ *     slot:  EMPTY -> STARTING -> READY -> RETIRING -> STOPPING -> EMPTY   (lost: from each of them back to EMPTY; KILLED:
+ *                         |          `---------------^  |                   terminate, nonsense, or it would not leave)
+ *                         `----------------------------`-> KILLED -> EMPTY
+ *     RETIRING: told to stop, and still has items; STOPPING: has none, and its time runs.
+ *
+ * Jobs may be *open*: more items come (mp__core_extend) until it is sealed. A cancelled job's items that have not started end
+ * with MP_ECANCELLED: those not handed out at once, those with workers when they have been taken back.
+ *
  *     core:  RUNNING -> CLOSED -> ENDED;  RUNNING, CLOSED, BROKEN -> TERMINATED -> ENDED;  RUNNING -> BROKEN
  *
  * The first law: accepted == finished + pending, and each accepted item ends exactly once. mp__core_check looks. */
@@ -40,9 +49,11 @@ typedef struct mp__chunks {
 /* The core's part of a job; part of whatever struct the shell keeps. */
 struct mp__core_job {
     /* set by the shell before submit */
-    size_t n;
+    size_t n;         /* how many items so far; only mp__core_extend changes it */
     size_t chunksize; /* 0: the core chooses */
     uint32_t task;    /* below mp__core_config.tasks: jobs of one task share what is known of its time */
+    uint32_t pin;     /* 0: any worker runs it; k: only the one in place k - 1 does. Its job has one item */
+    bool open;        /* more items may come: it is not done before mp__core_seal */
     /* core only */
     mp__core_job *next;  /* in the queue of jobs with items to hand out, or in the list of done ones */
     uint64_t number;     /* order of submission */
@@ -52,11 +63,15 @@ struct mp__core_job {
     size_t waiting;      /* items to hand out: the fresh and the returned */
     size_t pending;      /* items without an end */
     bool queued;
+    bool cancelled;
 };
 
 typedef struct mp__core_config {
-    uint32_t slots, tasks;
-    uint32_t chunks; /* ranges of items that can exist at a time, per slot; 0: 32. Too few cost time, never an item */
+    uint32_t workers; /* wanted; at least 1. There are twice as many slots, so that a replacement can start early */
+    uint32_t tasks;
+    uint32_t chunks;     /* ranges of items that can exist at a time, per slot; 0: 32. Too few cost time, never an item */
+    uint64_t life_items; /* a life gets no more items than this; 0: no limit */
+    bool unkillable;     /* a worker that runs an item cannot be ended, and the item ends only when its task returns: threads */
 } mp__core_config;
 
 typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
@@ -84,17 +99,18 @@ typedef enum mp__action_kind {
     MP__ACT_NONE,
     MP__ACT_FAIL,   /* items [first, first + count) of `job` ended with `status`; `slot`: in whose life, or MP__NO_SLOT */
     MP__ACT_DONE,   /* every item of `job` has ended: forgotten by the core */
-    MP__ACT_START,  /* begin life `generation` in `slot`; answer: ready, start_failed or lost */
+    MP__ACT_START,  /* begin life `generation` in `slot`, as worker `place`; answer: greeted, ready, start_failed or lost */
     MP__ACT_SEND,   /* `slot` has items to send: see mp__core_unsent */
     MP__ACT_RECALL, /* ask what `slot` has started and keep it from starting more; answer: recalled */
-    MP__ACT_STOP,   /* tell it to leave; answer: lost */
+    MP__ACT_CANCEL, /* nobody waits any more for what `slot` runs now: its task may be told; no answer */
+    MP__ACT_STOP,   /* tell it to leave when it is through with what it was sent; answer: lost */
     MP__ACT_KILL,   /* SIGTERM, or SIGKILL when `hard`; answer: lost */
 } mp__action_kind;
 #define MP__NO_SLOT UINT32_MAX
 
 typedef struct mp__core_action {
     mp__action_kind kind;
-    uint32_t slot, generation;
+    uint32_t slot, generation, place;
     bool hard;
     mp__core_job *job;
     size_t first, count;
@@ -104,7 +120,8 @@ typedef struct mp__core_action {
 typedef struct mp__core_counts {
     uint64_t accepted, finished, pending; /* items */
     uint64_t started, lost, stale;
-    uint32_t ready;
+    uint32_t ready; /* lives that are READY or RETIRING */
+    uint32_t wanted;
 } mp__core_counts;
 
 /* NULL: no memory. */
@@ -119,17 +136,36 @@ uint64_t mp__core_deadline(const mp__core *core);
 /* Takes a job until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. A job
  * without items is answered likewise, and never taken. */
 mp_status mp__core_submit(mp__core *core, mp__core_job *job);
+/* More items of an open job: [job->n, job->n + count). Also after close, for the job was accepted before. MP_ECANCELLED,
+ * MP_ETERMINATED, MP_EBROKEN, MP_ELIMIT: not taken. */
+mp_status mp__core_extend(mp__core *core, mp__core_job *job, size_t count);
+/* No more items come: the job is done when the last one has ended, which may be now. Once, for each open job. */
+void mp__core_seal(mp__core *core, mp__core_job *job);
+/* Ends what has not started. What runs goes on, and its worker is told (MP__ACT_CANCEL). Does not seal. Idempotent. */
+void mp__core_cancel(mp__core *core, mp__core_job *job);
+/* How many workers are wanted from now on; at least 1. Pinned jobs of places that are no more end with MP_ECANCELLED. May allocate:
+ * MP_ENOMEM, and nothing has changed. MP_ECLOSED, MP_EBROKEN. */
+mp_status mp__core_resize(mp__core *core, uint32_t workers);
+/* How many slots there are: actions name slots below this. Grows with resize. */
+uint32_t mp__core_slots(const mp__core *core);
 void mp__core_close(mp__core *core);
+/* Every item ends now with MP_ETERMINATED; where workers cannot be killed, those that run end as their tasks return, with what
+ * they give. */
 void mp__core_terminate(mp__core *core);
 /* No worker can be started any more, now or later. */
 void mp__core_break(mp__core *core);
 
+/* The life has begun, and prepares itself for as long as it likes: nothing but ready, start_failed or lost is waited for. */
+void mp__core_greeted(mp__core *core, uint32_t slot, uint32_t generation);
 void mp__core_ready(mp__core *core, uint32_t slot, uint32_t generation);
 void mp__core_start_failed(mp__core *core, uint32_t slot, uint32_t generation);
 
 /* The next result of a worker: which item it belongs to. That item has now ended. False: it belongs to none, and was counted;
  * `*nonsense` says that a worker in good standing sent it, so that it is not to be trusted further. */
 bool mp__core_result(mp__core *core, uint32_t slot, uint32_t generation, mp__core_item *item, bool *nonsense);
+/* The same for up to `count` results at once: how many of them belong to items that follow each other in one job, from `*item`
+ * on. 0: as false above. */
+size_t mp__core_results(mp__core *core, uint32_t slot, uint32_t generation, size_t count, mp__core_item *item, bool *nonsense);
 /* `items` results of this job took the worker `ns`. */
 void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, uint64_t ns);
 
@@ -150,8 +186,10 @@ void mp__core_sent(mp__core *core, uint32_t slot);
 
 mp__core_state mp__core_get_state(const mp__core *core);
 mp__core_counts mp__core_get_counts(const mp__core *core);
-/* True if every slot is ready. */
+/* True if as many workers are ready as are wanted. */
 bool mp__core_all_ready(const mp__core *core);
+/* The place of the life that is in the slot, or was last. */
+uint32_t mp__core_place(const mp__core *core, uint32_t slot);
 
 /* NULL if every invariant holds, else which does not. Walks everything: for tests and debug builds. */
 const char *mp__core_check(const mp__core *core);

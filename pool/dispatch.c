@@ -66,7 +66,7 @@ static void finish_job(mp__job *job)
 static void start_worker(mp__dispatch *d, const mp__core_action *action)
 {
     d->measures[action->slot] = (mp__measure){0};
-    d->backend->start(d->workers, action->slot, action->generation);
+    d->backend->start(d->workers, action->slot, action->generation, action->place);
 }
 
 static void recall_items(mp__dispatch *d, const mp__core_action *action)
@@ -87,6 +87,7 @@ void mp__dispatch_act(mp__dispatch *d)
         case MP__ACT_START: start_worker(d, &action); break;
         case MP__ACT_SEND: send_items(d, action.slot); break;
         case MP__ACT_RECALL: recall_items(d, &action); break;
+        case MP__ACT_CANCEL: break;
         case MP__ACT_STOP: d->backend->stop(d->workers, action.slot); break;
         case MP__ACT_KILL: d->backend->kill(d->workers, action.slot, action.hard); break;
         case MP__ACT_NONE: break;
@@ -144,6 +145,7 @@ static void bury(mp__dispatch *d, const mp__event *event)
 static void handle(mp__dispatch *d, mp__event *event)
 {
     switch (event->kind) {
+    case MP__EV_GREETED: break;
     case MP__EV_READY: mp__core_ready(d->core, event->slot, event->generation); break;
     case MP__EV_RESULT: take_result(d, event); break;
     case MP__EV_WRITABLE: send_items(d, event->slot); break;

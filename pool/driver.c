@@ -228,7 +228,7 @@ static mp__dispatch *make(const mp__backend *backend, const mp__backend_config *
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->ended_now, NULL);
     d->measures = mp__memory.calloc(config->slots, sizeof *d->measures);
-    d->core = mp__core_create(&(mp__core_config){.slots = config->slots, .tasks = (uint32_t)config->tasks->count});
+    d->core = mp__core_create(&(mp__core_config){.workers = config->slots, .tasks = (uint32_t)config->tasks->count});
     if (!d->measures || !d->core)
         mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", config->slots);
     else if (!make_descriptors(d))

@@ -6,7 +6,7 @@
 #include "pool/dispatch.h"
 #include "pool/failure.h"
 #include "serial/memory.h"
-#include <millpond/pool.h>
+#include <millpond/map.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -96,8 +96,9 @@ mp_status mp_pool_terminate(mp_pool *pool)
     return status;
 }
 
-mp_status mp_pool_join(mp_pool *pool)
+mp_status mp_pool_join_for(mp_pool *pool, double timeout)
 {
+    (void)timeout;
     mp_status status = check_pool(pool, NULL);
     return status ? status : mp__dispatch_join(pool->dispatch);
 }

@@ -8,6 +8,7 @@
 #include "serial/text.h"
 #include <inttypes.h>
 #include <millpond/error.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,4 +51,20 @@ void mp_perror(const mp_error *error)
     line[length] = '\n';
     line[length + 1] = 0;
     (void)fputs(line, stderr);
+}
+
+mp_status mp_error_set(mp_error *error, mp_status status, const char *format, ...)
+{
+    if (!error)
+        return status;
+    memset(error, 0, sizeof *error);
+    error->status = status;
+    error->item = MP_NO_ITEM;
+    error->worker = MP_NO_WORKER;
+    error->exit_code = -1;
+    va_list arguments;
+    va_start(arguments, format);
+    mp__text_format(error->message, sizeof error->message, format, arguments);
+    va_end(arguments);
+    return status;
 }

@@ -30,5 +30,10 @@ MP__API size_t mp_error_format(const mp_error *error, char *text, size_t size);
 
 /* Writes the same as one line to standard error, as perror(3) does. `error` is borrowed. */
 MP__API void mp_perror(const mp_error *error);
+
+/* Fills in an error: `status`, which it returns, and a text (printf(3), cut at MP_MESSAGE_MAX). For generators (iter.h). `error` is
+ * borrowed; NULL is fine. */
+MP__API mp_status mp_error_set(mp_error *error, mp_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 MP__END
 #endif

@@ -1,4 +1,4 @@
-/* Pools: multiprocessing.Pool. Open one, map a task over an array, close, join, free.
+/* Pools: multiprocessing.Pool and ThreadPool. Open one, use it (map.h, async.h, iter.h), close, join, free.
  *
  *     MP_WITH_POOL (pool, .processes = 4)
  *         mp_pool_map(pool, integrate, items, 10000, areas, .chunksize = 100);
@@ -6,8 +6,13 @@
  * Options are keyword arguments: designated initializers after the last positional argument; zero means "choose for me".
  * All calls may be made from any thread, several at once. None may be made from a signal handler; none is a cancellation point.
  * A thread that waits in a call does the pool's work meanwhile: a signal handler that runs on it holds that up while it runs. A
- * pool belongs to the process that opened it: elsewhere every call answers MP_EFOREIGN. The program has one child process more
- * for each open pool, from which workers are forked: waits for any child may see its end, which does no harm.
+ * pool belongs to the process that opened it: elsewhere every call answers MP_EFOREIGN, so also in its own worker processes. The
+ * program has one child process more for each open pool of processes, from which workers are forked: waits for any child may see
+ * its end, which does no harm. Time-outs are double seconds on the monotonic clock; MP_FOREVER, and 0 for a look; one that is
+ * not a number or negative is 0.
+ *
+ * A task may open pools of its own. A task on a thread that waits for its own pool keeps a thread from working: when it would be
+ * the last one, the call is refused with MP_EDEADLK. A program may end without freeing its pools: workers end with it.
  *
  *              open                     close                  the last worker left
  *     (nothing) ----> RUNNING ------------------> CLOSED ----------------------------> ENDED
@@ -21,73 +26,89 @@
 #include <millpond/error.h>
 #include <millpond/task.h>
 
+#define MP_FOREVER 1e300 /* seconds */
+
 MP__BEGIN
 typedef struct mp_pool mp_pool;
 
+typedef enum mp_kind {
+    MP_PROCESSES = 0, /* multiprocessing.Pool: a task that crashes costs its item */
+    MP_THREADS,       /* ThreadPool: nothing is serialized; a task that crashes takes the program with it */
+} mp_kind;
+
+/* How worker processes come to be. MP_FORK: from a copy of this program, made when the pool opens: they see its memory as it was
+ * then, need no preparation, and start in half a millisecond. The copy has one thread; a lock that another thread of the program
+ * held at that moment stays locked in it. MP_FORKSERVER, MP_SPAWN: the program is executed afresh, once for the pool or once for
+ * each worker: nothing is inherited but the environment and the working directory, whatever threads there are. Both need
+ * mp_main (main.h). Default: MP_FORK. Python went from fork to forkserver in 3.14 because its pools fork again and again from a
+ * threaded process, for each replacement; here that happens once, when you open the pool. */
+typedef enum mp_start_method { MP_DEFAULT_START = 0, MP_FORK, MP_SPAWN, MP_FORKSERVER } mp_start_method;
+
+/* A task without result and its input, for `.initializer` and `.finalizer`: MP_HOOK(load_model, &path). */
+typedef struct mp_hook {
+    const mp_task *task;
+    const void *input; /* copied when the pool opens */
+} mp_hook;
+
 typedef struct mp_pool_options {
-    int processes;   /* how many workers; 0: mp_cpu_count() */
-    mp_error *error; /* filled when opening fails, and zeroed when not; borrowed; NULL: not wanted */
+    mp_kind kind;                   /* 0: MP_PROCESSES */
+    int processes;                  /* how many workers, threads too; 0: mp_cpu_count() */
+    mp_start_method start_method;   /* 0: MP_FORK. Threads: must be 0 */
+    mp_hook initializer;            /* every worker runs it before its first item, replacements too. If it fails while the pool
+                                       opens, opening fails with its status and message; later, after six failures in a row
+                                       with no worker left, the pool is broken with that message */
+    mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last */
+    ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items, its replacement being started before it leaves;
+                                       0: never. Python counts chunks, we count items */
+    const char *thread_name_prefix; /* workers, processes too, are called PREFIX_0, PREFIX_1, ... (the system shows 15 bytes of
+                                       it); at most 40 bytes, copied; NULL: "mp-worker", "mp-thread" */
+    mp_error *error;                /* filled when opening fails, and zeroed when not; borrowed; NULL: not wanted */
     char mp__end;
 } mp_pool_options;
-
-typedef struct mp_map_options {
-    /* How many items travel together. 0: measured, so that a chunk takes a fraction of a millisecond, and smaller towards
-     * the end. Whatever it is, blame and recovery are per item, and items that have not started may move to an idle worker. */
-    ptrdiff_t chunksize;
-    mp_status *statuses; /* one for each item, written unless an argument was wrong; borrowed; NULL: not wanted */
-    mp_error *errors;    /* likewise; zero where the item succeeded; borrowed; NULL: not wanted */
-    mp_error *error;     /* the call's own error, or the failed item's with the smallest index; borrowed; NULL: not wanted */
-    char mp__end;
-} mp_map_options;
 
 /* How many workers a pool gets by default: CPUs in the affinity mask, at most the cgroup's CPU quota rounded up, at least 1;
  * the environment variable MILLPOND_CPU_COUNT (1 to 100000) overrules both. Python: os.process_cpu_count, plus the quota. */
 MP__API int mp_cpu_count(void);
 
-/* mp_pool_open(&pool, .processes = 4, .error = &error): starts a pool and its workers, and waits until they run.
- * `pool` is given: end it with mp_pool_free. On failure it is NULL and nothing is left behind.
- * The workers are forked from a process that is itself forked here: open a pool after loading large read-only data, which
- * they then share, and, if you can, before starting threads (a lock that another thread holds now stays locked in them).
- * MP_EINVAL: processes below 0 or above 100000, or MILLPOND_CPU_COUNT is no such number; MP_ENOMEM; MP_ESYSTEM: no process or
- * descriptor to be had; MP_EBROKEN: workers were started, but did not live. Blocks for about a millisecond. Python: Pool(). */
+/* mp_pool_open(&pool, .processes = 4, .error = &error): starts a pool and its workers, and waits until they run and their
+ * initializers are through. `pool` is given: end it with mp_pool_free. On failure it is NULL and nothing is left behind.
+ * With MP_FORK open a pool after loading large read-only data, which workers then share, and, if you can, before starting threads.
+ * MP_EINVAL: processes below 0 or above 100000, or MILLPOND_CPU_COUNT is no such number, another option that cannot be, a start
+ * method without mp_main; MP_EUNREGISTERED: a hook's task; MP_ENOMEM; MP_ESYSTEM: no process, thread or descriptor to be had;
+ * MP_EBROKEN: workers were started, but did not live; MP_EMISMATCH: what was executed is not this program, or does not have the
+ * same tasks; what the initializer failed with. Blocks for about a millisecond, and while initializers run. Python: Pool(). */
 MP__API mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options) __attribute__((warn_unused_result));
-
-/* mp_pool_map(pool, task, items, n, out, .chunksize = 64, ...): runs the task on each of `n` items and waits for all.
- * `items[i]` is the input of item i, `out[i]` receives its result; both are borrowed. For a task without input (mp_none)
- * `items` may be NULL, for one without result `out` may be. Results own their memory: mp_free.
- * All items are tried, whatever happens to some of them. MP_OK: every item succeeded. Otherwise one of three.
- * An argument was wrong, and no array was touched: MP_EINVAL, MP_EFOREIGN, MP_EUNREGISTERED, MP_EDUPLICATE (see task.h).
- * The pool did not take the call, and every item has that status: MP_ECLOSED, MP_EBROKEN.
- * Items failed, and it is the status of the one with the smallest index: what the task passed to mp_fail; MP_ECRASHED: its
- * worker died running it; MP_ELOST: it ran to its end, but its worker then died or went wrong so that the result was lost;
- * MP_EINVAL, MP_EENCODING, MP_ELIMIT, MP_ENOMEM: its input or result cannot be sent (the message names the field); MP_ETYPE,
- * MP_ERANGE, MP_EFORMAT: what came is no result (a task has written where it should not); MP_ETERMINATED: the pool was
- * terminated first; MP_EBROKEN: no worker is left and none can be started.
- * In the last two cases `out` is zero where an item failed, and `.error` has that item, or MP_NO_ITEM in the first two. Each
- * item runs at most once. Python: Pool.map, but per item. */
-MP__API mp_status mp_pool_map_task(mp_pool *pool, const mp_task *task, const void *items, size_t n, void *out,
-                                   const mp_map_options *options);
-
-/* mp_pool_apply(pool, task, &input, &result, .error = &error): one call in a worker; waits for it. Python: Pool.apply. */
-MP__API mp_status mp_pool_apply_task(mp_pool *pool, const mp_task *task, const void *input, void *output,
-                                     const mp_map_options *options);
 
 /* Refuses new work from now on; what was accepted still runs. Then workers leave. Never blocks; again is fine.
  * MP_EINVAL: no pool; MP_EFOREIGN. Python: Pool.close. */
 MP__API mp_status mp_pool_close(mp_pool *pool);
 
 /* Close, and ends what waits or runs: every item that has no status yet gets MP_ETERMINATED at once, so that calls which
- * wait return. Workers get SIGTERM, and a second later SIGKILL. Does not wait for them (it takes about 20 ns for each item that
- * gets its status); again is fine. MP_EINVAL, MP_EFOREIGN as close. Python: Pool.terminate. */
+ * wait return. Worker processes get SIGTERM, and a second later SIGKILL. A thread cannot be ended: an item that runs ends as its
+ * task returns (which mp_call_cancelled may hasten). Does not wait for workers (it takes about 20 ns for each item that gets its
+ * status); again is fine; from anywhere, callbacks included. MP_EINVAL, MP_EFOREIGN as close. Python: Pool.terminate, which
+ * leaves outstanding results waiting for ever. */
 MP__API mp_status mp_pool_terminate(mp_pool *pool);
 
-/* Waits until every worker of a closed or terminated pool has left and been reaped, and calls of other threads that waited for
- * items are through with the pool. MP_ERUNNING: neither closed nor terminated. Not for a task's own pool. Python: Pool.join. */
-MP__API mp_status mp_pool_join(mp_pool *pool);
+/* Waits until every worker of a closed or terminated pool has left and been reaped, callbacks have run, and calls of other threads
+ * that waited for items are through with the pool. Streams that nobody has read to their end are run to their end now, without
+ * bound, and can still be read; so read them first. MP_ERUNNING: neither closed nor terminated; MP_ETIMEDOUT: not within
+ * `timeout` seconds (MP_FOREVER; 0: a look), again is fine; MP_EDEADLK: from a task of this pool, or from its callback.
+ * Python: Pool.join, which has no time-out. */
+#define mp_pool_join(...) MP__JOIN(__VA_ARGS__, MP_FOREVER, 0)
+#define MP__JOIN(pool, timeout, ...) mp_pool_join_for((pool), (timeout))
+MP__API mp_status mp_pool_join_for(mp_pool *pool, double timeout);
 
 /* Frees the pool and sets `*pool` to NULL. A pool that was not joined is terminated and joined first. NULL is fine. No other
- * thread may begin to use the pool any more. In a process that the pool does not belong to, nothing is ended or freed. */
+ * thread may begin to use the pool any more; handles and streams of it may be used, and freed, afterwards. From a callback of
+ * its own, or a task on one of its threads, it is terminated, and what is left is freed when that has returned. In a process that
+ * the pool does not belong to, nothing is ended or freed. */
 MP__API void mp_pool_free(mp_pool **pool);
+
+/* Changes how many workers there are, from 1 to 100000. More start at once; those that are too many leave when they are
+ * through with what they run, and what they had not started runs elsewhere. Does not wait. MP_EINVAL; MP_EFOREIGN; MP_ECLOSED;
+ * MP_EBROKEN; MP_ENOMEM; MP_EDEADLK: so many tasks wait for this very pool that none would be left to do the work. */
+MP__API mp_status mp_pool_resize(mp_pool *pool, int processes);
 
 /* What has happened to a pool so far; written to `stats` (borrowed). MP_EINVAL: no pool or nowhere to write; MP_EFOREIGN. Does
  * not block. */
@@ -96,6 +117,7 @@ typedef struct mp_pool_stats {
     uint64_t started, lost;                        /* workers: processes started; those that died unasked */
     uint64_t stale;                                /* replies for items that were not running: dropped */
     int workers;                                   /* that run now */
+    int processes;                                 /* that are wanted */
 } mp_pool_stats;
 MP__API mp_status mp_pool_get_stats(mp_pool *pool, mp_pool_stats *stats);
 
@@ -106,22 +128,12 @@ MP__END
 
 #ifndef __cplusplus
 
+/* MP_HOOK(task, &input): the compiler checks the input. For a task that takes mp_none: MP_HOOK(task, NULL). */
+#define MP_HOOK(f, ...)                                                                                                    \
+    ((mp_hook){((void)sizeof(mp__check_##f((__VA_ARGS__), (mp_none *)0)), &mp__task_##f), (__VA_ARGS__)})
+
 #define mp_pool_open(...) MP__POOL_OPEN(__VA_ARGS__, .mp__end = 0)
 #define MP__POOL_OPEN(pool, ...) mp_pool_open_with((pool), &(mp_pool_options){__VA_ARGS__})
-
-/* The unevaluated call makes the compiler check the arrays against the task's types. */
-#define mp_pool_map(pool, ...) MP__POOL_MAP(pool, __VA_ARGS__, .mp__end = 0)
-#define MP__POOL_MAP(pool, f, items, n, out, ...)                                                                          \
-    ((void)sizeof(mp__check_##f((items), (out))),                                                                          \
-     mp_pool_map_task((pool), &mp__task_##f, (items), (n), (out), &(mp_map_options){__VA_ARGS__}))
-
-/* Python's starmap: several arguments are one struct here, so it is map; kept for those who look for it. */
-#define mp_pool_starmap mp_pool_map
-
-#define mp_pool_apply(pool, ...) MP__POOL_APPLY(pool, __VA_ARGS__, .mp__end = 0)
-#define MP__POOL_APPLY(pool, f, input, output, ...)                                                                        \
-    ((void)sizeof(mp__check_##f((input), (output))),                                                                       \
-     mp_pool_apply_task((pool), &mp__task_##f, (input), (output), &(mp_map_options){__VA_ARGS__}))
 
 /* MP_WITH_POOL (pool, .processes = 4) { ... }: Python's `with Pool(4) as pool`: terminates and frees the pool on every way
  * out of the block (its end, break, return, goto; not exit or longjmp). If the pool cannot be opened the block is skipped,

@@ -24,7 +24,12 @@
     X(MP_ECLOSED, 15, "the pool does not take new work")                                                                   \
     X(MP_ERUNNING, 16, "the pool is still running")                                                                        \
     X(MP_EBROKEN, 17, "the pool cannot start workers any more")                                                            \
-    X(MP_EFOREIGN, 18, "the pool belongs to another process")
+    X(MP_EFOREIGN, 18, "the pool belongs to another process")                                                              \
+    X(MP_ETIMEDOUT, 19, "time is up")                                                                                      \
+    X(MP_ECANCELLED, 20, "the item was cancelled before it started")                                                       \
+    X(MP_END, 21, "the stream has ended")                                                                                  \
+    X(MP_EDEADLK, 22, "the call would wait for a worker that waits for it")                                                \
+    X(MP_EMISMATCH, 23, "the worker was built from other code")
 
 typedef enum mp_status {
 #define MP__STATUS_ENUM(name, code, text) name = (code),

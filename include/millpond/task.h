@@ -7,8 +7,8 @@
  *     double norm(double x, double y);
  *     MP_FUNCTION(double, norm, (double, x), (double, y));      // and norm_args { double x, y; } is its input
  *
- * A task runs in a worker process, forked when its pool was opened: it sees the program's memory as it was then, and what
- * it changes there no one else sees. Standard input is empty; the program's other descriptors above 2 are closed, and what is
+ * A task runs in a worker process (on threads: pool.h), forked when its pool was opened: it sees the program's memory as it was
+ * then (with other start methods: nothing of it), and what it changes there no one else sees. Standard input is empty; the program's other descriptors above 2 are closed, and what is
  * written to a FILE over one fails; a FILE that a task opens it must also close. Standard output is flushed whenever the worker
  * has nothing to do. Signals: handlers of the program are gone, SIGINT is ignored, for the parent decides, SIGTERM ends it. Its
  * stack is as large as that of the thread that opened the pool. It reports failure with mp_fail; if it crashes, exits or is
@@ -22,7 +22,8 @@ MP__BEGIN
 /* One call of a task: who asked for which item, and memory for its result. Valid until the task returns. */
 typedef struct mp_call mp_call;
 
-/* The description of a task; built by MP_TASK. `layout` as in mp_type. */
+/* The description of a task; built by MP_TASK. `layout` as in mp_type. The last two call a callback and a generator of the user's
+ * with their own types (async.h, iter.h). */
 typedef struct mp_task {
     uint32_t layout;
     const char *name;
@@ -30,6 +31,8 @@ typedef struct mp_task {
     int line;
     const mp_type *input, *output;
     mp_status (*run)(const void *input, void *output, mp_call *call);
+    void (*tell)(void (*callback)(void), const void *values, size_t n, bool all, void *user);
+    mp_status (*ask)(void (*next)(void), bool plain, void *item, void *user, mp_error *error);
 } mp_task;
 
 /* A place in the registry; one for each task, never moved. */
@@ -39,7 +42,9 @@ typedef struct mp_task_entry {
 } mp_task_entry;
 
 /* Fails the item: `return mp_fail(call, MP_EINVAL, "steps must be positive, got %d", steps);`. The text (printf(3), cut at
- * MP_MESSAGE_MAX) becomes the item's error; returns `status`, or MP_EFAILED if that is MP_OK. */
+ * MP_MESSAGE_MAX) becomes the item's error; returns `status`, or MP_EFAILED if that is MP_OK. What a task returns is its item's
+ * status: MP_OK after mp_fail is success. MP_END and MP_ETIMEDOUT are what waiting calls say: returned by a task they become
+ * MP_EFAILED. */
 MP__API mp_status mp_fail(mp_call *call, mp_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -47,9 +52,19 @@ MP__API mp_status mp_fail(mp_call *call, mp_status status, const char *format, .
  * As Python: what a function returns outlives it. */
 MP__API void *mp_call_alloc(mp_call *call, size_t size);
 
-/* The index of the item in the array that was given to the call, and the index of the worker that runs it, from 0. */
+/* The index of the item in the array that was given to the call, and the index of the worker that runs it, from 0 to the number
+ * of workers less one; a replacement has the same. And the worker's name, "mp-worker_3": see `.thread_name_prefix`; borrowed. */
 MP__API size_t mp_call_item(const mp_call *call);
 MP__API int mp_call_worker(const mp_call *call);
+MP__API const char *mp_call_worker_name(const mp_call *call);
+
+/* True when nobody waits for this item any more: its call was cancelled, its stream freed, its pool terminated. A long task on a
+ * thread should look now and then, and return; a worker process is ended anyway when its pool is terminated. Cheap. */
+MP__API bool mp_call_cancelled(const mp_call *call);
+
+/* A pointer of the worker's own, NULL at first: an initializer sets it, tasks use it, a finalizer frees what it points to. */
+MP__API void mp_call_set_state(mp_call *call, void *state);
+MP__API void *mp_call_state(const mp_call *call);
 
 /* Registers a task by hand: needed only where constructors do not run or linkers drop them (a static archive without
  * link_whole). `entry` and its task are taken until mp_task_unregister or the program's end. Tasks of one name from two
@@ -69,16 +84,36 @@ MP__END
  * scope, after the function's declaration. Needs a semicolon. Types are single words: an MP_TYPE, a builtin, MP_SPAN(T),
  * mp_none. */
 #define MP_TASK(f, I, O)                                                                                                   \
-    mp_status mp__check_##f(const I *, O *); /* never defined: what calls are checked against */                           \
+    MP__TASK_TYPES(f, I, O);                                                                                               \
     static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
     {                                                                                                                      \
         return f((const I *)input, (O *)output, call);                                                                     \
     }                                                                                                                      \
     MP__REGISTER(f, I, O)
 
+/* What calls are checked against: a function that is never defined, and names for the types. */
+#define MP__TASK_TYPES(f, I, O)                                                                                            \
+    mp_status mp__check_##f(const I *, O *);                                                                               \
+    MP__UNUSED typedef I mp__input_of_##f;                                                                                 \
+    MP__UNUSED typedef O mp__output_of_##f
+
 #define MP__REGISTER(f, I, O)                                                                                              \
+    static void mp__tell_##f(void (*callback)(void), const void *values, size_t n, bool all, void *user)                   \
+    {                                                                                                                      \
+        if (all)                                                                                                           \
+            ((void (*)(const O *, size_t, void *))callback)((const O *)values, n, user);                                   \
+        else                                                                                                               \
+            ((void (*)(const O *, void *))callback)((const O *)values, user);                                              \
+    }                                                                                                                      \
+    static mp_status mp__ask_##f(void (*next)(void), bool plain, void *item, void *user, mp_error *error)                  \
+    {                                                                                                                      \
+        if (plain)                                                                                                         \
+            return ((bool (*)(I *, void *))next)((I *)item, user) ? MP_OK : MP_END;                                        \
+        return ((mp_status (*)(I *, void *, mp_error *))next)((I *)item, user, error);                                     \
+    }                                                                                                                      \
     extern const mp_task mp__task_##f __attribute__((visibility("hidden")));                                               \
-    const mp_task mp__task_##f = {sizeof(mp_task), #f, __FILE__, __LINE__, &MP__TYPE(I), &MP__TYPE(O), mp__run_##f};       \
+    const mp_task mp__task_##f = {sizeof(mp_task), #f, __FILE__, __LINE__, &MP__TYPE(I), &MP__TYPE(O), mp__run_##f,        \
+                                  mp__tell_##f, mp__ask_##f};                                                              \
     static mp_task_entry mp__entry_##f = {&mp__task_##f, NULL};                                                            \
     __attribute__((constructor(101))) static void mp__register_##f(void)                                                   \
     {                                                                                                                      \
@@ -93,7 +128,7 @@ MP__END
 /* MP_TASK_DECLARE(function, input type, output type): for a header, so that other files of the same program or library can
  * pass a task that one of its files registers. */
 #define MP_TASK_DECLARE(f, I, O)                                                                                           \
-    mp_status mp__check_##f(const I *, O *);                                                                               \
+    MP__TASK_TYPES(f, I, O);                                                                                               \
     extern const mp_task mp__task_##f __attribute__((visibility("hidden")))
 
 /* MP_FUNCTION(result, function, (type, argument), ...): registers a function as it is. `function_args` becomes a struct of
@@ -110,7 +145,7 @@ MP__END
 #define MP_FUNCTION0(R, f) MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, mp_none, ())
 
 #define MP__FUNCTION_0(R, f, A, arguments)                                                                                 \
-    mp_status mp__check_##f(const A *, R *);                                                                               \
+    MP__TASK_TYPES(f, A, R);                                                                                               \
     static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
     {                                                                                                                      \
         MP__UNUSED const A *mp__in = input;                                                                                \
@@ -120,7 +155,7 @@ MP__END
     }                                                                                                                      \
     MP__REGISTER(f, A, R)
 #define MP__FUNCTION_1(R, f, A, arguments)                                                                                 \
-    mp_status mp__check_##f(const A *, mp_none *);                                                                         \
+    MP__TASK_TYPES(f, A, mp_none);                                                                                         \
     static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
     {                                                                                                                      \
         MP__UNUSED const A *mp__in = input;                                                                                \

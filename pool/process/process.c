@@ -212,8 +212,9 @@ static void forgive(mp__workers *w, mp__link *link)
     link->owes_recalled = link->owes_failed = false;
 }
 
-static void start(mp__workers *w, uint32_t slot, uint32_t generation)
+static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t place)
 {
+    (void)place;
     mp__link *link = &w->links[slot];
     int theirs[MP__CONTROL_FDS];
     forgive(w, link);

@@ -241,7 +241,7 @@ static void run_item(worker *w, mp__frame *frame)
         return;
     }
     memset(w->output, 0, task->output->size);
-    mp__call_begin(&w->call, item);
+    mp__call_begin(&w->call, item, w->started);
     mp_status status = mp__call_status(&w->call, task->run(w->input, w->output, &w->call));
     if (is_copy)
         _exit(MP__EXIT_GONE);

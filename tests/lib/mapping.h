@@ -1,7 +1,7 @@
 /* A map in a thread of its own, so that a test can do something to the pool while it runs. */
 #ifndef TESTS_LIB_MAPPING_H
 #define TESTS_LIB_MAPPING_H
-#include <millpond/pool.h>
+#include <millpond/map.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -145,7 +145,7 @@ static inline void terminate_pool(void)
 /* A pool whose slots have been told to start. */
 static inline void pool_starts(uint32_t slots)
 {
-    core = mp__core_create(&(mp__core_config){.slots = slots, .tasks = 2});
+    core = mp__core_create(&(mp__core_config){.workers = slots, .tasks = 2});
     cr_assert_not_null(core);
     act();
 }

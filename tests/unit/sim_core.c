@@ -279,7 +279,7 @@ const char *sim_history(sim_world *sim, uint64_t seed)
     sim->random = scrambled(seed);
     sim->slots = 1 + (uint32_t)sim_below(sim, SIM_SLOTS);
     sim->core = mp__core_create(&(mp__core_config){
-        .slots = sim->slots, .tasks = SIM_TASKS, .chunks = 1 + (uint32_t)sim_below(sim, 1 + sim_below(sim, 12))});
+        .workers = sim->slots, .tasks = SIM_TASKS, .chunks = 1 + (uint32_t)sim_below(sim, 1 + sim_below(sim, 12))});
     SAY(sim, "seed %llu: %u slots", (unsigned long long)seed, sim->slots);
     bool wrong = setjmp(sim->failed);
     if (!wrong)

@@ -93,6 +93,7 @@ static void carry_out(sim_world *sim, const mp__core_action *action)
     case MP__ACT_START: start_worker(sim, action); break;
     case MP__ACT_SEND: send_items(sim, action->slot, sim_chance(sim, 700) ? UINT64_MAX : sim_below(sim, 4)); break;
     case MP__ACT_RECALL: recall(sim, action->slot); break;
+    case MP__ACT_CANCEL: break;
     case MP__ACT_STOP: worker_at(sim, action->slot)->stop = true; break;
     case MP__ACT_KILL: kill_worker(sim, action); break;
     case MP__ACT_NONE: sim_fail(sim, "there is something to do, and it is nothing");

@@ -64,7 +64,7 @@ CHECK(core, starting__terminate__is_killed_softly)
 CHECK(core, starting_and_not_told_yet__terminate_or_close__never_begins)
 {
     for (int close = 0; close < 2; close++) {
-        core = mp__core_create(&(mp__core_config){.slots = 2, .tasks = 1});
+        core = mp__core_create(&(mp__core_config){.workers = 2, .tasks = 1});
         if (close)
             close_pool();
         else
@@ -383,7 +383,7 @@ CHECK(core, huge_job__costs_nothing)
 CHECK(core, many_small_jobs__need_no_chunks)
 {
     static mp__core_job jobs[100];
-    core = mp__core_create(&(mp__core_config){.slots = 1, .tasks = 1, .chunks = 1});
+    core = mp__core_create(&(mp__core_config){.workers = 1, .tasks = 1, .chunks = 1});
     act();
     ready(0);
     for (int i = 0; i < 20; i++)
@@ -411,7 +411,7 @@ CHECK(core, create__no_memory__is_null_and_leaks_nothing)
     unsigned n = 0;
     do {
         allocations_left = n;
-        core = mp__core_create(&(mp__core_config){.slots = 4, .tasks = 1});
+        core = mp__core_create(&(mp__core_config){.workers = 4, .tasks = 1});
     } while (!core && ++n < 100);
     cr_assert_eq(n, 4);
     mp__memory.calloc = calloc;

@@ -1,0 +1,14 @@
+/* mp_main: what a program with MP_SPAWN or MP_FORKSERVER pools calls first. */
+#ifndef MILLPOND_MAIN_H
+#define MILLPOND_MAIN_H
+#include <millpond/pool.h>
+
+MP__BEGIN
+/* In a process that a pool has executed to be a worker, becomes one and does not return. In any other it notes the program's
+ * arguments and which file it is executed from, holding that open, so that pools can execute it again (also when it was replaced
+ * or deleted meanwhile), and returns. First in `main`, before anything that a worker must not do, and after loading what
+ * registers tasks (dlopen): workers must find the same tasks. May be called again. Without it MP_SPAWN and MP_FORKSERVER are
+ * refused; other pools do not need it. Python: if __name__ == "__main__", multiprocessing.freeze_support. */
+MP__API void mp_main(int argc, char **argv);
+MP__END
+#endif
