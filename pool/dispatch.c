@@ -19,10 +19,10 @@ static void send_items(mp__dispatch *d, uint32_t slot)
     mp__core_item item;
     while (d->backend->room(d->workers, slot) && mp__core_unsent(d->core, slot, &item)) {
         do {
-            const mp__job *job = job_of(item.job);
-            d->backend->send(
-                d->workers, slot,
-                &(mp__item){.job = job, .task = job->core.task, .index = item.index, .value = job_item(job, item.index)});
+            mp__job *job = job_of(item.job);
+            mp__item sent = {.job = job, .task = job->core.task, .index = item.index};
+            job->kind->locate(job, item.index, &sent.value, &sent.out);
+            d->backend->send(d->workers, slot, &sent);
             mp__core_sent(d->core, slot);
         } while (d->backend->room(d->workers, slot) && mp__core_unsent(d->core, slot, &item));
         d->backend->flush(d->workers, slot);
@@ -34,6 +34,10 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
 {
     if (status == MP_ECRASHED || status == MP_ELOST)
         *error = d->blame;
+    else if (status == MP_ECLOSED)
+        mp__failure(error, status, "the pool was closed or terminated: open another one");
+    else if (status == MP_ELIMIT)
+        mp__failure(error, status, "these are more items than a pool can count: open another one");
     else
         mp__failure(error, status, "%s", mp_status_text(status));
     error->status = status;
@@ -51,16 +55,8 @@ static void fail_items(mp__dispatch *d, const mp__core_action *action)
     mp__job *job = job_of(action->job);
     mp_error error;
     mp__dispatch_why(d, action->status, &error);
-    for (size_t i = 0; i < action->count; i++)
-        mp__job_fail(job, action->first + i, &error);
+    mp__job_fail(job, action->first, action->count, &error);
     d->failed += action->count;
-}
-
-/* The caller may free the job as soon as it has seen `done`: nothing of it is touched afterwards. */
-static void finish_job(mp__job *job)
-{
-    job->done = true;
-    pthread_cond_signal(&job->finished);
 }
 
 static void start_worker(mp__dispatch *d, const mp__core_action *action)
@@ -83,11 +79,11 @@ void mp__dispatch_act(mp__dispatch *d)
     while (mp__core_next(d->core, &action))
         switch (action.kind) {
         case MP__ACT_FAIL: fail_items(d, &action); break;
-        case MP__ACT_DONE: finish_job(job_of(action.job)); break;
+        case MP__ACT_DONE: job_of(action.job)->kind->done(job_of(action.job)); break;
         case MP__ACT_START: start_worker(d, &action); break;
         case MP__ACT_SEND: send_items(d, action.slot); break;
         case MP__ACT_RECALL: recall_items(d, &action); break;
-        case MP__ACT_CANCEL: break;
+        case MP__ACT_CANCEL: d->backend->cancel(d->workers, action.slot); break;
         case MP__ACT_STOP: d->backend->stop(d->workers, action.slot); break;
         case MP__ACT_KILL: d->backend->kill(d->workers, action.slot, action.hard); break;
         case MP__ACT_NONE: break;
@@ -96,32 +92,57 @@ void mp__dispatch_act(mp__dispatch *d)
 
 /* --- events ------------------------------------------------------------------------------------------------------------ */
 
-static void measure(mp__dispatch *d, const mp__event *event, const mp__core_job *job)
+static void measure(mp__dispatch *d, const mp__event *event, size_t items, const mp__core_job *job)
 {
     mp__measure *measure = &d->measures[event->slot];
-    measure->items++;
+    measure->items += items;
     if (event->busy_ns <= measure->busy_ns)
         return;
     mp__core_measured(d->core, job, measure->items, event->busy_ns - measure->busy_ns);
     *measure = (mp__measure){.busy_ns = event->busy_ns};
 }
 
+/* The next result: of how many items it is; 0: of none. */
+static size_t next_result(mp__dispatch *d, const mp__event *event, size_t count, mp__core_item *item)
+{
+    bool nonsense;
+    size_t got = mp__core_results(d->core, event->slot, event->generation, count, item, &nonsense);
+    if (!got && nonsense)
+        mp__core_condemn(d->core, event->slot, event->generation);
+    if (got)
+        measure(d, event, got, item->job);
+    return got;
+}
+
+static void take_in_place(mp__dispatch *d, const mp__event *event)
+{
+    mp__core_item item;
+    size_t got;
+    for (size_t left = event->count; left; left -= got) {
+        got = next_result(d, event, left, &item);
+        if (!got)
+            return;
+        mp__job *job = job_of(item.job);
+        job->kind->ended(job, item.index, got, NULL, MP__BYTES_UNKNOWN);
+        d->succeeded += got;
+    }
+}
+
 static void take_result(mp__dispatch *d, mp__event *event)
 {
     mp__core_item item;
-    bool nonsense;
-    if (!mp__core_result(d->core, event->slot, event->generation, &item, &nonsense)) {
-        if (nonsense)
-            mp__core_condemn(d->core, event->slot, event->generation);
+    if (event->count) {
+        take_in_place(d, event);
         return;
     }
+    if (!next_result(d, event, 1, &item))
+        return;
     mp__job *job = job_of(item.job);
-    measure(d, event, item.job);
     bool failed = true;
     if (event->frame)
         failed = mp__job_store(job, item.index, event->frame, event->error) != MP_OK;
     else
-        mp__job_fail(job, item.index, event->error);
+        mp__job_fail(job, item.index, 1, event->error);
     d->failed += failed;
     d->succeeded += !failed;
 }
@@ -145,7 +166,7 @@ static void bury(mp__dispatch *d, const mp__event *event)
 static void handle(mp__dispatch *d, mp__event *event)
 {
     switch (event->kind) {
-    case MP__EV_GREETED: break;
+    case MP__EV_GREETED: mp__core_greeted(d->core, event->slot, event->generation); break;
     case MP__EV_READY: mp__core_ready(d->core, event->slot, event->generation); break;
     case MP__EV_RESULT: take_result(d, event); break;
     case MP__EV_WRITABLE: send_items(d, event->slot); break;
@@ -163,6 +184,20 @@ static void handle(mp__dispatch *d, mp__event *event)
     }
 }
 
+mp_status mp__dispatch_submit(mp__dispatch *d, mp__job *job, mp_error *error)
+{
+    mp__core_time(d->core, mp__now());
+    mp_status status = mp__core_submit(d->core, &job->core);
+    if (status)
+        mp__dispatch_why(d, status, error);
+    return status;
+}
+
+mp__core *mp__dispatch_core(mp__dispatch *d)
+{
+    return d->core;
+}
+
 void mp__dispatch_turn(mp__dispatch *d)
 {
     mp__event event;
@@ -176,6 +211,8 @@ void mp__dispatch_turn(mp__dispatch *d)
         }
     }
     mp__dispatch_act(d);
+    while (mp__streams_feed(d))
+        mp__dispatch_act(d);
     if (mp__core_get_state(d->core) == MP__ENDED && !d->ended) {
         d->ended = true;
         pthread_cond_broadcast(&d->ended_now);

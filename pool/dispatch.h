@@ -1,26 +1,72 @@
 /* The shell round the core: the pool's lock, its I/O thread, and the loop that turns what workers say into the core's events
- * and the core's actions into calls of the backend. Opaque to pool.c but for these calls. */
+ * and the core's actions into calls of the backend. The faces (map.c, async.c, iter.c) take the lock, hand jobs in and wait. */
 #ifndef MP__POOL_DISPATCH_H
 #define MP__POOL_DISPATCH_H
 #include "pool/backend.h"
 #include "pool/job.h"
 #include <millpond/pool.h>
+#include <signal.h>
 
 typedef struct mp__dispatch mp__dispatch;
 
+/* A thread of the user's that holds the lock: no signal handler runs on top of it, and it cannot be cancelled. */
+typedef struct mp__guard {
+    int cancelling;
+    sigset_t mask;
+    sigset_t pending;
+} mp__guard;
+void mp__dispatch_enter(mp__dispatch *dispatch, mp__guard *guard);
+void mp__dispatch_leave(mp__dispatch *dispatch, const mp__guard *guard);
+
+/* What `mp__dispatch_open` is told beside the backend's own configuration. */
+typedef struct mp__dispatch_config {
+    mp__backend_config backend; /* `slots` is filled in */
+    uint64_t life_items;        /* as mp__core_config */
+} mp__dispatch_config;
+
 /* Opens the backend, starts every worker, and waits until all are ready; then starts the I/O thread. On failure nothing is
- * left. Blocks. */
-mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend, const mp__backend_config *config,
+ * left. Blocks. The dispatch has one reference, the pool's. */
+mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend, const mp__dispatch_config *config,
                             mp_error *error);
 
-/* Runs a job and waits for its end; MP_ECLOSED, MP_EBROKEN: not taken. */
-mp_status mp__dispatch_run(mp__dispatch *dispatch, mp__job *job, mp_error *error);
+/* Handles outlive their pool: each holds a reference. Not with the lock. */
+void mp__dispatch_ref(mp__dispatch *dispatch);
+void mp__dispatch_unref(mp__dispatch *dispatch);
+
+/* --- with the lock ------------------------------------------------------------------------------------------------------- */
+
+/* Hands in a job; it is the core's until its kind's `done`. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT: not taken. A job without items is
+ * only asked about, unless it is open. */
+mp_status mp__dispatch_submit(mp__dispatch *dispatch, mp__job *job, mp_error *error);
+/* After events that came from a caller's thread: does what follows, and sees that whoever drives does not oversleep. */
+void mp__dispatch_acted(mp__dispatch *dispatch);
+mp__core *mp__dispatch_core(mp__dispatch *dispatch);
+
+/* What a thread waits for: `is_there`, looked at under the lock; `changed` is signalled when it may have come true. */
+typedef struct mp__awaited {
+    bool (*is_there)(const void *of);
+    const void *of;
+    pthread_cond_t *changed;
+} mp__awaited;
+/* Waits, driving the pool meanwhile if nobody else does. MP_ETIMEDOUT; MP_EDEADLK: this thread is the pool's last free worker. */
+mp_status mp__dispatch_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what, double timeout);
+/* MP_EDEADLK if this thread may not wait for the pool. */
+mp_status mp__dispatch_may_wait(const mp__dispatch *dispatch, mp_error *error);
+/* Tells who waits, whether asleep on `changed` or driving. */
+void mp__dispatch_tell(mp__dispatch *dispatch, pthread_cond_t *changed);
+/* A condition variable on the clock of the deadlines. */
+void mp__dispatch_cond_init(pthread_cond_t *cond);
+
+/* --- without it ---------------------------------------------------------------------------------------------------------- */
 
 void mp__dispatch_close(mp__dispatch *dispatch);
 void mp__dispatch_terminate(mp__dispatch *dispatch);
-/* Waits for the end: MP_ERUNNING if it was neither closed nor terminated. */
-mp_status mp__dispatch_join(mp__dispatch *dispatch);
-/* Of a joined one. */
+mp_status mp__dispatch_resize(mp__dispatch *dispatch, uint32_t workers, mp_error *error);
+/* Waits for the end: MP_ERUNNING if it was neither closed nor terminated; MP_ETIMEDOUT; MP_EDEADLK: from inside. */
+mp_status mp__dispatch_join(mp__dispatch *dispatch, double timeout);
+/* True on a thread that the end of the pool waits for: a worker of it, or its callback thread. */
+bool mp__dispatch_inside(const mp__dispatch *dispatch);
+/* Of a joined one: closes what it has but memory that handles still look at, and drops the pool's reference. */
 void mp__dispatch_free(mp__dispatch **dispatch);
 void mp__dispatch_stats(mp__dispatch *dispatch, mp_pool_stats *stats);
 

@@ -1,8 +1,12 @@
-/* The inside of a dispatch, shared by dispatch.c (what is done in a turn) and driver.c (who does it, and when). Nobody else. */
+/* The inside of a dispatch, shared by dispatch.c (what is done in a turn), driver.c (who does it, and when), lifecycle.c (how it
+ * begins and ends) and callbacks.c. Nobody else. */
 #ifndef MP__POOL_DISPATCH_STATE_H
 #define MP__POOL_DISPATCH_STATE_H
+#include "pool/callbacks.h"
 #include "pool/dispatch.h"
+#include "pool/stream.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct mp__measure { /* of one slot: to tell the core how long items take */
     uint64_t busy_ns, items;
@@ -12,7 +16,6 @@ struct mp__dispatch {
     /* fixed at open */
     const mp__backend *backend;
     mp__workers *workers;
-    uint32_t slots;
     int wake;   /* eventfd: whoever drives sleeps longer than it should now */
     int events; /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
     int ear;    /* epoll over `events`, which the I/O thread sleeps on; deaf while a caller drives */
@@ -20,11 +23,14 @@ struct mp__dispatch {
     pthread_mutex_t
         turnstile; /* held only to wait for `lock`: who drives comes back through it, behind who waits already */
     pthread_mutex_t lock;
+    /* atomic */
+    atomic_uint refs; /* the pool, and each handle */
     /* guarded by lock */
     mp__core *core;
+    uint32_t slots;
     mp__measure *measures; /* by slot */
     uint64_t succeeded, failed;
-    bool caller_drives;    /* a caller that waits for its job; else the I/O thread does */
+    bool caller_drives;    /* a caller that waits; else the I/O thread does */
     uint64_t caller_until; /* until when each of the two sleeps; 0: awake, and will look again */
     uint64_t thread_until;
     bool woken;       /* `wake` is readable */
@@ -32,8 +38,11 @@ struct mp__dispatch {
     mp_error trouble; /* why a worker could not be started or did not stay, last */
     bool thread_runs;
     bool ended;
-    unsigned callers;         /* that wait for jobs */
-    pthread_cond_t ended_now; /* `ended`, and no `callers` */
+    unsigned callers; /* that wait for items */
+    uint32_t blocked; /* of them, on threads of this very pool */
+    mp__streams streams;
+    mp__callbacks callbacks;
+    pthread_cond_t ended_now; /* `ended`, no `callers`, and no callbacks */
 };
 
 /* Carries out actions until there are none. With the lock. */
@@ -42,5 +51,16 @@ void mp__dispatch_act(mp__dispatch *d);
 void mp__dispatch_turn(mp__dispatch *d);
 /* Why items ended without having run to their end. */
 void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error);
+
+/* driver.c: takes the lock, behind who waits for it already. */
+void mp__driver_lock(mp__dispatch *d);
+/* Drives until the pool has ended or `until` says so, while it has no I/O thread. With the lock. */
+void mp__driver_until(mp__dispatch *d, bool (*until)(const mp__dispatch *d));
+/* Starts the I/O thread: 0 or errno. */
+int mp__driver_start_thread(mp__dispatch *d);
+/* Signals come in again, while the lock is let go of. */
+void mp__driver_let_signals_in(const mp__guard *guard);
+/* The time on the deadlines' clock in so many seconds; MP__NEVER. */
+uint64_t mp__driver_deadline(double timeout);
 
 #endif

@@ -1,4 +1,5 @@
-/* A job: one call's items, where their results go, and how its end is told. Both faces stand on it. */
+/* A job: items that were submitted together, where each one's input is and its result goes, and how their end is told. Every
+ * face stands on it: map on arrays of the caller's, async on arrays of its own, a stream on cells that come and go. */
 #ifndef MP__POOL_JOB_H
 #define MP__POOL_JOB_H
 #include "pool/backend.h"
@@ -6,36 +7,59 @@
 #include <millpond/task.h>
 #include <pthread.h>
 
-typedef struct mp__job {
+typedef struct mp__job mp__job;
+
+/* All with the pool's lock, on whichever thread drives; none blocks, calls the engine, or runs code of the user's. */
+typedef struct mp__job_kind {
+    /* Where the item's input and its result are; both stay there until it has ended. `out` is never NULL. */
+    void (*locate)(mp__job *job, size_t index, const void **value, void **out);
+    /* Items [first, first + count) have ended: their results are in `out`; or they have none and `error` (filled in, its item the
+     * first) says why, and `out` is to be zeroed. `bytes`: about what the result takes beyond `out`, or MP__BYTES_UNKNOWN. */
+    void (*ended)(mp__job *job, size_t first, size_t count, const mp_error *error, size_t bytes);
+    /* Every item has ended, and the engine looks at the job no more: it may be gone when this returns. */
+    void (*done)(mp__job *job);
+} mp__job_kind;
+
+#define MP__BYTES_UNKNOWN SIZE_MAX
+
+struct mp__job {
     mp__core_job core; /* first: the core's pointer is ours */
-    /* fixed at submit; the arrays are the caller's, borrowed until the job is done */
+    const mp__job_kind *kind;
     const mp_task *task;
-    const unsigned char *items; /* NULL: the task takes nothing */
-    unsigned char *out;         /* NULL: it gives nothing */
-    mp_status *statuses;
-    mp_error *errors;
-    /* guarded by the pool's lock */
-    size_t failed;
-    mp_error first; /* of the failed item with the smallest index */
-    bool done;
-    pthread_cond_t finished; /* `done` */
-} mp__job;
+};
 
 static inline mp__job *job_of(mp__core_job *core)
 {
     return (mp__job *)core;
 }
 
-/* Item `index`, which is now running or about to. */
-static inline const void *job_item(const mp__job *job, size_t index)
-{
-    static const mp_none none;
-    return job->items ? job->items + index * job->task->input->size : (const void *)&none;
-}
-
-/* Stores the end of an item: its value out of a frame, or a failure. MP_OK, or why it failed. The error, whose item, task and
- * worker are filled in here, is borrowed. */
+/* Items end: with a value out of a frame, values in place, or a failure. MP_OK, or why the value cannot be read. The error's
+ * worker and pid say where it ran; the rest is filled in here. */
 mp_status mp__job_store(mp__job *job, size_t index, mp__frame *frame, mp_error *error);
-void mp__job_fail(mp__job *job, size_t index, mp_error *error);
+void mp__job_fail(mp__job *job, size_t first, size_t count, mp_error *error);
+
+/* A job over arrays: of the caller's, borrowed until it is done, or its owner's. */
+typedef struct mp__array_job {
+    mp__job job;
+    /* fixed at submit */
+    const unsigned char *items; /* NULL: the task takes nothing */
+    unsigned char *out;         /* NULL: it gives nothing */
+    mp_status *statuses;        /* NULL: not wanted */
+    mp_error *errors;           /* NULL: not wanted */
+    /* guarded by the pool's lock */
+    size_t failed;
+    mp_error first; /* of the failed item with the smallest index */
+} mp__array_job;
+
+void mp__array_job_locate(mp__job *job, size_t index, const void **value, void **out);
+void mp__array_job_ended(mp__job *job, size_t first, size_t count, const mp_error *error, size_t bytes);
+
+/* One that a caller waits for in the call, alone or with others of its kind. */
+typedef struct mp__sync_job {
+    mp__array_job array;
+    size_t *left;             /* how many of them are not done yet */
+    pthread_cond_t *finished; /* none is left */
+} mp__sync_job;
+extern const mp__job_kind mp__sync_job_kind;
 
 #endif

@@ -1,24 +1,20 @@
-/* The public face: checks what users pass, says what is wrong with it, and hands jobs to dispatch.
+/* The public face of a pool as a whole: checks what users pass, says what is wrong with it, opens, closes, frees.
  *
  * Any thread. Nothing here waits but through dispatch. A pool that was inherited through fork is refused: its threads and
  * its lock are not in this process. */
+#include "pool/pool.h"
 #include "pool/cpu.h"
-#include "pool/dispatch.h"
 #include "pool/failure.h"
+#include "pool/system.h"
+#include "pool/values.h"
 #include "serial/memory.h"
-#include <millpond/map.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
-struct mp_pool {
-    /* fixed at open */
-    pid_t owner;
-    mp__task_table tasks;
-    mp__dispatch *dispatch;
-};
+/* --- checks -------------------------------------------------------------------------------------------------------------- */
 
-static mp_status check_pool(const mp_pool *pool, mp_error *error)
+mp_status mp__pool_check(const mp_pool *pool, mp_error *error)
 {
     if (!pool)
         return mp__failure(error, MP_EINVAL, "no pool: it was not opened, or freed already");
@@ -28,25 +24,146 @@ static mp_status check_pool(const mp_pool *pool, mp_error *error)
     return MP_OK;
 }
 
-/* --- open and end ---------------------------------------------------------------------------------------------------------- */
-
-static mp_status count_workers(const mp_pool_options *options, uint32_t *slots, mp_error *error)
+static mp_status check_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error)
 {
-    int count = options->processes;
+    mp_status status = mp__task_table_find(&pool->tasks, task, index, error);
+    if (status || !pool->tasks.rows[*index].has_pointer || pool->backend == &mp__thread_backend)
+        return status;
+    return mp__failure(error, MP_ETYPE,
+                       "task '%s' takes or gives an mp_ptr, which means nothing in another process: use a pool of threads, or "
+                       "send the data (mp_bytes, MP_SPAN)",
+                       task->name);
+}
+
+mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index, mp_error *error)
+{
+    mp_status status = mp__pool_check(pool, error);
+    if (!status)
+        status = check_task(pool, task, index, error);
+    if (!status && chunksize < 0)
+        status = mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen", chunksize);
+    if (status && error && task && task->layout == sizeof *task && task->name)
+        strncpy(error->task, task->name, MP_NAME_MAX - 1);
+    return status;
+}
+
+static mp_status check_count(const mp_type *type, size_t n, mp_error *error)
+{
+    return n <= PTRDIFF_MAX / type->size
+               ? MP_OK
+               : mp__failure(error, MP_EINVAL, "there cannot be an array of %zu items: is n right?", n);
+}
+
+mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n, mp_error *error)
+{
+    if (n && !items && !mp__is_none(task->input))
+        return mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
+                           task->input->name);
+    return check_count(task->input, n, error);
+}
+
+mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error)
+{
+    if (n && !out && !mp__is_none(task->output))
+        return mp__failure(error, MP_EINVAL,
+                           "task '%s' gives a '%s' for each item but there is no array for them: pass one of "
+                           "%zu",
+                           task->name, task->output->name, n);
+    return check_count(task->output, n, error);
+}
+
+/* --- open ---------------------------------------------------------------------------------------------------------------- */
+
+static mp_status count_workers(int count, uint32_t *workers, mp_error *error)
+{
     if (count < 0 || count > MP__PROCESSES_MAX)
         return mp__failure(error, MP_EINVAL,
                            ".processes is %d: it must be from 1 to %d, or 0 for as many as there are CPUs", count,
                            MP__PROCESSES_MAX);
     if (!count && mp__cpu_count(&count, error) != MP_OK)
         return MP_EINVAL;
-    *slots = (uint32_t)count;
+    *workers = (uint32_t)count;
     return MP_OK;
+}
+
+static mp_status check_options(const mp_pool_options *options, mp_error *error)
+{
+    const char *prefix = options->thread_name_prefix;
+    if (options->kind != MP_PROCESSES && options->kind != MP_THREADS)
+        return mp__failure(error, MP_EINVAL, ".kind is %d: it must be MP_PROCESSES or MP_THREADS", (int)options->kind);
+    if (options->start_method < MP_DEFAULT_START || options->start_method > MP_FORKSERVER)
+        return mp__failure(error, MP_EINVAL, ".start_method is %d: it must be MP_FORK, MP_SPAWN or MP_FORKSERVER",
+                           (int)options->start_method);
+    if (options->kind == MP_THREADS && options->start_method)
+        return mp__failure(error, MP_EINVAL, "threads have no start method: leave .start_method out");
+    if (options->maxtasksperchild < 0)
+        return mp__failure(error, MP_EINVAL, ".maxtasksperchild is %td: it must be at least 1, or 0 for no limit",
+                           options->maxtasksperchild);
+    if (prefix && strlen(prefix) > MP__PREFIX_MAX)
+        return mp__failure(error, MP_EINVAL, ".thread_name_prefix '%.20s...' is longer than %d bytes: shorten it", prefix,
+                           MP__PREFIX_MAX);
+    return MP_OK;
+}
+
+/* Finds the hook's task, and copies its input. */
+static mp_status take_hook(const mp_pool *pool, const mp_hook *given, const char *which, mp__hook *hook, mp_error *error)
+{
+    static const mp_none none;
+    if (!given->task)
+        return given->input ? mp__failure(error, MP_EINVAL, "the %s has an input but no task: use MP_HOOK", which) : MP_OK;
+    mp_status status = check_task(pool, given->task, &hook->index, error);
+    if (!status)
+        status = mp__pool_check_input(given->task, given->input, 1, error);
+    if (!status && !mp__is_none(given->task->output))
+        status = mp__failure(error, MP_EINVAL, "the %s '%s' gives a '%s', which nobody takes: its result must be mp_none", which,
+                             given->task->name, given->task->output->name);
+    if (status)
+        return status;
+    mp__fault fault = {0};
+    hook->value = mp__values_copy(given->task->input, given->input ? given->input : &none, 1, &fault);
+    if (!hook->value)
+        return mp__values_failure(error, "a hook's input cannot be copied", &fault);
+    hook->task = given->task;
+    return MP_OK;
+}
+
+static void free_hook(mp__hook *hook)
+{
+    if (hook->task)
+        mp__values_free(hook->task->input, (void *)(uintptr_t)hook->value, 1);
+}
+
+static void free_pool(mp_pool *pool)
+{
+    free_hook(&pool->initializer);
+    free_hook(&pool->finalizer);
+    mp__task_table_fini(&pool->tasks);
+    free(pool);
+}
+
+static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, uint32_t workers, mp_error *error)
+{
+    mp_status status = take_hook(pool, &options->initializer, "initializer", &pool->initializer, error);
+    if (!status)
+        status = take_hook(pool, &options->finalizer, "finalizer", &pool->finalizer, error);
+    if (status)
+        return status;
+    mp__dispatch_config config = {.backend = {.workers = workers,
+                                              .tasks = &pool->tasks,
+                                              .start_method = options->start_method,
+                                              .name_prefix = options->thread_name_prefix ? pool->prefix : NULL,
+                                              .initializer = pool->initializer,
+                                              .finalizer = pool->finalizer},
+                                  .life_items = (uint64_t)options->maxtasksperchild};
+    return mp__dispatch_open(&pool->dispatch, pool->backend, &config, error);
 }
 
 static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_error *error)
 {
-    mp__backend_config config = {0};
-    mp_status status = count_workers(options, &config.slots, error);
+    uint32_t workers;
+    mp_status status = count_workers(options->processes, &workers, error);
+    if (!status)
+        status = check_options(options, error);
     if (status)
         return status;
     mp_pool *made = mp__memory.calloc(1, sizeof *made);
@@ -55,11 +172,12 @@ static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_er
         return mp__failure(error, MP_ENOMEM, "no memory for a pool");
     }
     made->owner = getpid();
-    config.tasks = &made->tasks;
-    status = mp__dispatch_open(&made->dispatch, &mp__process_backend, &config, error);
+    made->backend = options->kind == MP_THREADS ? &mp__thread_backend : &mp__process_backend;
+    if (options->thread_name_prefix)
+        strcpy(made->prefix, options->thread_name_prefix);
+    status = start_pool(made, options, workers, error);
     if (status) {
-        mp__task_table_fini(&made->tasks);
-        free(made);
+        free_pool(made);
         return status;
     }
     *pool = made;
@@ -80,9 +198,11 @@ mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options)
     return status;
 }
 
+/* --- end ----------------------------------------------------------------------------------------------------------------- */
+
 mp_status mp_pool_close(mp_pool *pool)
 {
-    mp_status status = check_pool(pool, NULL);
+    mp_status status = mp__pool_check(pool, NULL);
     if (!status)
         mp__dispatch_close(pool->dispatch);
     return status;
@@ -90,7 +210,7 @@ mp_status mp_pool_close(mp_pool *pool)
 
 mp_status mp_pool_terminate(mp_pool *pool)
 {
-    mp_status status = check_pool(pool, NULL);
+    mp_status status = mp__pool_check(pool, NULL);
     if (!status)
         mp__dispatch_terminate(pool->dispatch);
     return status;
@@ -98,9 +218,30 @@ mp_status mp_pool_terminate(mp_pool *pool)
 
 mp_status mp_pool_join_for(mp_pool *pool, double timeout)
 {
-    (void)timeout;
-    mp_status status = check_pool(pool, NULL);
-    return status ? status : mp__dispatch_join(pool->dispatch);
+    mp_status status = mp__pool_check(pool, NULL);
+    return status ? status : mp__dispatch_join(pool->dispatch, timeout);
+}
+
+static void *end_pool(void *argument)
+{
+    mp_pool *pool = argument;
+    mp__dispatch_join(pool->dispatch, MP_FOREVER);
+    mp__dispatch_free(&pool->dispatch);
+    free_pool(pool);
+    return NULL;
+}
+
+/* A thread that the pool's end waits for cannot wait for it: another one does, which nobody needs to join. Without one the pool,
+ * which has ended, keeps its memory. */
+static void end_pool_elsewhere(mp_pool *pool)
+{
+    pthread_t thread;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    if (mp__system.pthread_create(&thread, NULL, end_pool, pool) == 0)
+        pthread_detach(thread);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void mp_pool_free(mp_pool **pool)
@@ -114,10 +255,10 @@ void mp_pool_free(mp_pool **pool)
     int cancelling;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     mp__dispatch_terminate(old->dispatch);
-    mp__dispatch_join(old->dispatch);
-    mp__dispatch_free(&old->dispatch);
-    mp__task_table_fini(&old->tasks);
-    free(old);
+    if (mp__dispatch_inside(old->dispatch))
+        end_pool_elsewhere(old);
+    else
+        end_pool(old);
     pthread_setcancelstate(cancelling, NULL);
 }
 
@@ -138,99 +279,23 @@ void mp__pool_leave(mp_pool **pool)
     mp_pool_free(pool);
 }
 
+/* --- while it runs ------------------------------------------------------------------------------------------------------- */
+
+mp_status mp_pool_resize(mp_pool *pool, int processes)
+{
+    mp_status status = mp__pool_check(pool, NULL);
+    if (status)
+        return status;
+    if (processes < 1 || processes > MP__PROCESSES_MAX)
+        return MP_EINVAL;
+    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes, NULL);
+}
+
 mp_status mp_pool_get_stats(mp_pool *pool, mp_pool_stats *stats)
 {
-    mp_status status = check_pool(pool, NULL);
+    mp_status status = mp__pool_check(pool, NULL);
     if (status || !stats)
         return status ? status : MP_EINVAL;
     mp__dispatch_stats(pool->dispatch, stats);
     return MP_OK;
-}
-
-/* --- map and apply --------------------------------------------------------------------------------------------------------- */
-
-static bool is_none(const mp_type *type)
-{
-    return type->kind == MP__NONE;
-}
-
-/* Which argument is wrong, and what to do. */
-static mp_status check_arguments(const mp_task *task, const void *items, size_t n, const void *out,
-                                 const mp_map_options *options, mp_error *error)
-{
-    if (options->chunksize < 0)
-        return mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen",
-                           options->chunksize);
-    if (n && !items && !is_none(task->input))
-        return mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
-                           task->input->name);
-    if (n && !out && !is_none(task->output))
-        return mp__failure(error, MP_EINVAL,
-                           "task '%s' gives a '%s' for each item but there is no array for them: pass one of "
-                           "%zu",
-                           task->name, task->output->name, n);
-    size_t most = PTRDIFF_MAX / (task->input->size > task->output->size ? task->input->size : task->output->size);
-    if (n > most)
-        return mp__failure(error, MP_EINVAL, "there cannot be an array of %zu items: is n right?", n);
-    return MP_OK;
-}
-
-/* Fills the job of a call; MP_OK, or what is wrong with the call. */
-static mp_status prepare(mp_pool *pool, mp__job *job, const mp_task *task, const mp_map_options *options, mp_error *error)
-{
-    mp_status status = check_pool(pool, error);
-    if (!status)
-        status = mp__task_table_find(&pool->tasks, task, &job->core.task, error);
-    if (!status)
-        status = check_arguments(task, job->items, job->core.n, job->out, options, error);
-    if (status) {
-        if (task && task->layout == sizeof *task && task->name)
-            strncpy(error->task, task->name, MP_NAME_MAX - 1);
-        return status;
-    }
-    job->task = task;
-    job->core.chunksize = (size_t)options->chunksize < job->core.n ? (size_t)options->chunksize : job->core.n;
-    job->statuses = options->statuses;
-    job->errors = options->errors;
-    if (is_none(task->input))
-        job->items = NULL;
-    if (is_none(task->output))
-        job->out = NULL;
-    return MP_OK;
-}
-
-/* The pool did not take the call: no item ran, and each says why, as if it had failed by itself. */
-static void refuse_items(mp__job *job, mp_error *error)
-{
-    for (size_t i = 0; i < job->core.n; i++) {
-        mp_error each = *error;
-        mp__job_fail(job, i, &each);
-    }
-}
-
-mp_status mp_pool_map_task(mp_pool *pool, const mp_task *task, const void *items, size_t n, void *out,
-                           const mp_map_options *options)
-{
-    static const mp_map_options none;
-    options = options ? options : &none;
-    mp_error unwanted, *error = options->error ? options->error : &unwanted;
-    mp__job job = {.core.n = n, .items = items, .out = out};
-    mp_status status = prepare(pool, &job, task, options, error);
-    if (status)
-        return status;
-    status = mp__dispatch_run(pool->dispatch, &job, error);
-    if (status) {
-        refuse_items(&job, error);
-        return status;
-    }
-    if (!job.failed)
-        return mp__no_failure(error);
-    *error = job.first;
-    return error->status;
-}
-
-mp_status mp_pool_apply_task(mp_pool *pool, const mp_task *task, const void *input, void *output,
-                             const mp_map_options *options)
-{
-    return mp_pool_map_task(pool, task, input, 1, output, options);
 }

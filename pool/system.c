@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 mp__system_calls mp__system = {
     .fork = fork,
+    .pthread_create = pthread_create,
+    .eventfd = eventfd,
     .pipe2 = pipe2,
     .socketpair = socketpair,
     .memfd_create = memfd_create,

@@ -7,12 +7,13 @@
  * The inputs are copied, with all they point to: they may be reused or freed as soon as the call returns. What cannot be submitted
  * is a handle too, complete with the reason; so a handle is never NULL, and one place looks at failures.
  *
- * Callbacks. Exactly one of `.callback` (every item succeeded) and `.error_callback` (the call was refused, or an item failed: the
- * error is that of the smallest index) runs, once, whether or not the handle is kept, on the pool's callback thread, one after
+ * Callbacks. Once the call was accepted exactly one of `.callback` (every item succeeded) and `.error_callback` (an item failed:
+ * the error is that of the smallest index) runs, once, whether or not the handle is kept, on the pool's callback thread, one after
  * the other in the order in which calls complete. It runs before mp_async_get and mp_async_wait return, as in Python, and what it
  * is given is borrowed until it returns. A slow one delays other callbacks and who waits for those calls, nothing else. Inside one
  * every call works: what waits there for another handle does not wait for that one's callback. Only mp_pool_join of its own pool
- * is refused (MP_EDEADLK). With n = 0 `.callback` runs as well (Python forgets it).
+ * is refused (MP_EDEADLK). With n = 0 `.callback` runs as well (Python forgets it). Of a call that was refused neither runs: its
+ * handle is ready, and says why.
  *
  * A handle may be used from any thread, several at once, also after its pool was freed: then it is complete. */
 #ifndef MILLPOND_ASYNC_H

@@ -23,8 +23,8 @@ typedef struct mp_iter mp_iter;
 
 typedef struct mp_imap_options {
     ptrdiff_t chunksize;  /* how many items travel together; 0: chosen, as for map. Python: 1 */
-    ptrdiff_t buffersize; /* how many items may be on their way or unread; 0: chosen: 16 for each worker, at least 64, and two
-                             chunks for each worker where that is more */
+    ptrdiff_t buffersize; /* how many items may be on their way or unread; 0: 1024 for each worker, or two chunks where that is
+                             more. At least as many as there are workers, or some idle */
     size_t bufferbytes;   /* how many bytes these may take, inputs and results; 0: 16 MiB. One item may always be on its way */
     FILE *progress;       /* a line about how far it is, at most twice a second, written by who reads; borrowed until the end */
     void (*release)(void *user); /* called once when the generator will not be called again, on whichever thread; for `user` */

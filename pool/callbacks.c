@@ -1,0 +1,92 @@
+/* The thread that runs callbacks, so that a slow one keeps no result from anybody and one may call whatever it likes.
+ *
+ * Decides nothing but the order: that of completion. Owns the queue's links; what is queued is its handle's. One thread for each
+ * pool, `mp-callbacks`, started when the first call with a callback comes in, all signals blocked; it ends when the pool is joined.
+ * The lock is held for everything but the callback itself. Happy path: completion pushes, the thread takes, runs, and then tells
+ * the handle, whose waiters may go on. It can fail only to start, which refuses that first call. */
+#include "pool/callbacks.h"
+#include "pool/dispatch_state.h"
+#include "pool/failure.h"
+#include "pool/system.h"
+
+static __thread const mp__dispatch *here; /* whose callback thread this is */
+
+bool mp__callbacks_here(const mp__dispatch *d)
+{
+    return here == d;
+}
+
+bool mp__callbacks_idle(const mp__callbacks *callbacks)
+{
+    return !callbacks->head && !callbacks->running;
+}
+
+void mp__callbacks_push(mp__dispatch *d, mp__callback *callback)
+{
+    mp__callbacks *all = &d->callbacks;
+    callback->next = NULL;
+    if (all->tail)
+        all->tail->next = callback;
+    else
+        all->head = callback;
+    all->tail = callback;
+    pthread_cond_signal(&all->wanted);
+}
+
+static mp__callback *pop(mp__callbacks *all)
+{
+    mp__callback *callback = all->head;
+    all->head = callback->next;
+    if (!all->head)
+        all->tail = NULL;
+    return callback;
+}
+
+static void *callback_thread(void *argument)
+{
+    mp__dispatch *d = argument;
+    mp__callbacks *all = &d->callbacks;
+    here = d;
+    mp__driver_lock(d);
+    for (;;) {
+        while (!all->head && !all->stop)
+            pthread_cond_wait(&all->wanted, &d->lock);
+        if (!all->head)
+            break;
+        mp__callback *callback = pop(all);
+        all->running = true;
+        pthread_mutex_unlock(&d->lock);
+        callback->run(callback);
+        mp__driver_lock(d);
+        callback->ran(callback);
+        all->running = false;
+        if (d->ended && mp__callbacks_idle(all))
+            pthread_cond_broadcast(&d->ended_now);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+mp_status mp__callbacks_start(mp__dispatch *d, mp_error *error)
+{
+    mp__callbacks *all = &d->callbacks;
+    if (all->thread_runs)
+        return MP_OK;
+    int failed = mp__system.pthread_create(&all->thread, NULL, callback_thread, d); /* callers have signals blocked */
+    if (failed)
+        return mp__system_failure(error, failed, "no thread for callbacks");
+    pthread_setname_np(all->thread, "mp-callbacks");
+    all->thread_runs = true;
+    return MP_OK;
+}
+
+bool mp__callbacks_stop(mp__dispatch *d, pthread_t *thread)
+{
+    mp__callbacks *all = &d->callbacks;
+    bool mine = all->thread_runs;
+    all->thread_runs = false;
+    all->stop = true;
+    *thread = all->thread;
+    pthread_cond_signal(&all->wanted);
+    return mine;
+}

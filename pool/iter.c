@@ -1,0 +1,315 @@
+/* The public face of streams: imap, imap_unordered, and what one does with an iterator.
+ *
+ * Checks what users pass, and waits under the pool's lock. A call that is refused is a stream that never met the engine: it has no
+ * dispatch, says why, and then ends. Any thread; several may read. */
+#include "pool/clock.h"
+#include "pool/dispatch_state.h"
+#include "pool/failure.h"
+#include "pool/pool.h"
+#include "pool/system.h"
+#include "serial/memory.h"
+#include <millpond/iter.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { ITEMS_EACH = 1024, BYTES = 16 << 20 };
+#define PROGRESS_NS 500000000u
+
+static mp__stream no_memory = {.fd = -1,
+                               .input_error = {.status = MP_ENOMEM, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+                                               .message = "no memory for a stream"}};
+
+/* Of this thread's last mp_iter_next. */
+static __thread mp_error last_error;
+
+/* --- its beginning ------------------------------------------------------------------------------------------------------- */
+
+static mp_status check_options(const mp_imap_options *options, const mp__source *source, mp_error *error)
+{
+    if (options->buffersize < 0)
+        return mp__failure(error, MP_EINVAL, ".buffersize is %td: it must be at least 1, or 0 to have it chosen",
+                           options->buffersize);
+    if (options->release && !source->next)
+        return mp__failure(error, MP_EINVAL, ".release is for generators: an array is yours");
+    return MP_OK;
+}
+
+static mp_status prepare(mp__stream *stream, mp_pool *pool, const mp_task *task)
+{
+    mp__core_job *core = &stream->job.core;
+    mp_error *error = &stream->input_error;
+    mp_status status = mp__pool_check_call(pool, task, stream->options.chunksize, &core->task, error);
+    if (!status && !stream->source.next)
+        status = mp__pool_check_input(task, stream->source.items, stream->source.n, error);
+    if (!status)
+        status = check_options(&stream->options, &stream->source, error);
+    if (status)
+        return status;
+    if (mp__is_none(task->input))
+        stream->source.items = NULL;
+    stream->job.kind = &mp__stream_kind;
+    stream->job.task = task;
+    core->open = true;
+    core->chunksize = (size_t)stream->options.chunksize;
+    stream->bufferbytes = stream->options.bufferbytes ? stream->options.bufferbytes : BYTES;
+    stream->usual = SIZE_MAX;
+    return MP_OK;
+}
+
+/* As many items as keep every worker busy while the reader looks the other way. */
+static void choose_size(mp__stream *stream, size_t workers)
+{
+    size_t chunk = (size_t)stream->options.chunksize, chosen = ITEMS_EACH * workers;
+    stream->workers = workers;
+    if (chunk > ITEMS_EACH / 2)
+        chosen = chunk < SIZE_MAX / 4 / workers ? 2 * chunk * workers : SIZE_MAX / 2;
+    stream->buffersize = stream->options.buffersize ? (size_t)stream->options.buffersize : chosen;
+}
+
+/* With the lock. The generator's thread is there before the first item is; it has to wait for the lock. */
+static mp_status submit(mp__stream *stream, mp__dispatch *d)
+{
+    mp_error *error = &stream->input_error;
+    choose_size(stream, mp__core_get_counts(d->core).wanted);
+    if (!mp__stream_init(stream))
+        return mp__failure(error, MP_ENOMEM, "no memory for a stream");
+    mp_status status = mp__dispatch_submit(d, &stream->job, error);
+    if (status)
+        return status;
+    stream->dispatch = d;
+    mp__dispatch_ref(d);
+    stream->holders++;
+    stream->next = d->streams.head;
+    d->streams.head = stream;
+    int failed = stream->source.next ? mp__generator_start(stream) : 0;
+    if (failed) {
+        mp_error why;
+        (void)mp__system_failure(&why, failed, "no thread for a generator");
+        mp__stream_end_input(stream, &why);
+    }
+    mp__dispatch_acted(d);
+    return MP_OK;
+}
+
+static mp__stream *make(bool ordered, const mp__source *source, const mp_imap_options *options)
+{
+    mp__stream *stream = mp__memory.calloc(1, sizeof *stream);
+    if (!stream)
+        return NULL;
+    stream->owner = getpid();
+    stream->holders = 1;
+    stream->fd = -1;
+    stream->ordered = ordered;
+    stream->source = *source;
+    if (options)
+        stream->options = *options;
+    stream->began_at = stream->printed_at = mp__now();
+    mp__dispatch_cond_init(&stream->wanted);
+    mp__dispatch_cond_init(&stream->readable);
+    return stream;
+}
+
+mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
+                           const mp_imap_options *options)
+{
+    mp__guard guard;
+    mp__stream *stream = make(ordered, source, options);
+    mp_status status = stream ? prepare(stream, pool, task) : MP_ENOMEM;
+    if (!status) {
+        mp__dispatch_enter(pool->dispatch, &guard);
+        status = submit(stream, pool->dispatch);
+        mp__dispatch_leave(pool->dispatch, &guard);
+    }
+    if (options && options->release && source->next && (!stream || !stream->generates))
+        options->release(source->user); /* it will not be asked */
+    return stream ? stream : &no_memory;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_foreign(const mp__stream *stream)
+{
+    return stream != &no_memory && stream->owner != getpid();
+}
+
+/* What a reader gets. */
+typedef struct reading {
+    void *out; /* NULL: not wanted */
+    size_t index;
+    mp_error *error;
+} reading;
+
+static mp_status take_failure(const mp__cell *cell, const mp__stream *stream, mp_error *error)
+{
+    if (cell->error) {
+        *error = *cell->error;
+        return error->status;
+    }
+    mp__failure(error, cell->status, "%s (there was no memory to say more)", mp_status_text(cell->status));
+    error->item = cell->number;
+    strcpy(error->task, stream->job.task->name);
+    return error->status;
+}
+
+static mp_status take_cell(mp__stream *stream, mp__cell *cell, reading *to)
+{
+    const mp_type *type = stream->job.task->output;
+    mp_status status = MP_OK;
+    to->index = cell->number;
+    stream->read++;
+    if (cell->status) {
+        stream->failed++;
+        status = take_failure(cell, stream, to->error);
+    }
+    if (to->out)
+        memcpy(to->out, cell->out, type->size); /* what it points to is the reader's now */
+    else
+        mp_free_values(type, cell->out, 1);
+    mp__stream_drop(stream, cell);
+    return status;
+}
+
+/* Behind the last result: a failed input says so once. */
+static mp_status take_end(mp__stream *stream, reading *to)
+{
+    if (stream->input_error.status == MP_OK || stream->input_told)
+        return MP_END;
+    stream->input_told = true;
+    *to->error = stream->input_error;
+    return to->error->status;
+}
+
+/* With the lock, when it is readable. */
+static mp_status take(mp__stream *stream, reading *to)
+{
+    mp__cell *cell = mp__stream_take(stream);
+    mp_status status = cell ? take_cell(stream, cell, to) : take_end(stream, to);
+    mp__core_time(stream->dispatch->core, mp__now());
+    mp__dispatch_acted(stream->dispatch); /* there is room for more */
+    mp__stream_show(stream);
+    return status;
+}
+
+/* Without the lock: writing may take its time. `end`: the last line. */
+static void print_progress(mp__stream *stream, bool end)
+{
+    uint64_t now = mp__now(), since = now - stream->began_at;
+    if (!stream->options.progress || (!end && now - stream->printed_at < PROGRESS_NS))
+        return;
+    stream->printed_at = now;
+    fprintf(stream->options.progress, "%s: %llu items, %llu failed, %.0f/s%s\n", stream->job.task->name,
+            (unsigned long long)stream->read, (unsigned long long)stream->failed,
+            since ? (double)stream->read * 1e9 / (double)since : 0.0, end ? ", done" : "");
+}
+
+static mp_status read_next(mp__stream *stream, double timeout, reading *to)
+{
+    mp__guard guard;
+    if (!stream->dispatch) { /* refused */
+        bool told = __atomic_exchange_n(&stream->input_told, true, __ATOMIC_RELAXED);
+        if (told)
+            return MP_END;
+        *to->error = stream->input_error;
+        return to->error->status;
+    }
+    mp__dispatch_enter(stream->dispatch, &guard);
+    mp_status status = mp__dispatch_wait(stream->dispatch, &guard,
+                                         &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);
+    if (!status)
+        status = take(stream, to);
+    else
+        mp__failure(to->error, status, "%s", mp_status_text(status));
+    mp__dispatch_leave(stream->dispatch, &guard);
+    return status;
+}
+
+static mp_status check_read(const mp__stream *stream, const void *out, size_t size, mp_error *error)
+{
+    if (!stream)
+        return mp__failure(error, MP_EINVAL, "no stream: it was freed already");
+    if (is_foreign(stream))
+        return mp__failure(error, MP_EFOREIGN, "this stream belongs to process %d", (int)stream->owner);
+    const mp_type *type = stream->job.task ? stream->job.task->output : NULL;
+    if (!type || !out || mp__is_none(type) || !size || size == MP__UNSIZED || size == type->size)
+        return MP_OK;
+    return mp__failure(error, MP_ETYPE, "a result is a '%s' of %zu bytes, and there is room for %zu", type->name, type->size, size);
+}
+
+mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeout, const mp_next_options *options)
+{
+    reading to = {.index = SIZE_MAX, .error = &last_error};
+    memset(&last_error, 0, sizeof last_error);
+    mp_status status = check_read(iter, out, size, &last_error);
+    if (!status) {
+        const mp_task *task = iter->job.task;
+        to.out = task && !mp__is_none(task->output) ? out : NULL;
+        status = read_next(iter, timeout, &to);
+        if (to.out && status)
+            memset(to.out, 0, task->output->size);
+        print_progress(iter, status == MP_END);
+    }
+    if (options && options->index)
+        *options->index = to.index;
+    if (options && options->error)
+        *options->error = last_error;
+    return status;
+}
+
+const mp_error *mp_iter_error(const mp_iter *iter)
+{
+    (void)iter;
+    return &last_error;
+}
+
+int mp_iter_fd(mp_iter *iter)
+{
+    mp__guard guard;
+    if (!iter || iter == &no_memory || is_foreign(iter))
+        return -1;
+    if (iter->dispatch)
+        mp__dispatch_enter(iter->dispatch, &guard);
+    if (iter->fd < 0) {
+        iter->fd_set = !iter->dispatch || mp__stream_readable(iter);
+        iter->fd = mp__above_standard(mp__system.eventfd(iter->fd_set, EFD_CLOEXEC | EFD_NONBLOCK));
+    }
+    if (iter->dispatch)
+        mp__dispatch_leave(iter->dispatch, &guard);
+    return iter->fd;
+}
+
+/* --- its end ------------------------------------------------------------------------------------------------------------- */
+
+void mp_iter_free(mp_iter **iter)
+{
+    if (!iter || !*iter)
+        return;
+    mp__stream *old = *iter;
+    mp__dispatch *d = old->dispatch;
+    *iter = NULL;
+    if (old == &no_memory || is_foreign(old))
+        return;
+    if (!d) {
+        mp__stream_free(old);
+        return;
+    }
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__core_time(d->core, mp__now());
+    mp__stream_leave(old);
+    mp__dispatch_acted(d);
+    bool joins = old->generates && !old->options.release && !mp__generator_here(old);
+    if (old->generates && !joins)
+        pthread_detach(old->generator);
+    mp__dispatch_leave(d, &guard);
+    if (joins)
+        pthread_join(old->generator, NULL); /* its memory stays: we hold it */
+    mp__dispatch_enter(d, &guard);
+    bool last = mp__stream_unhold(old);
+    mp__dispatch_leave(d, &guard);
+    if (last) {
+        mp__stream_free(old);
+        mp__dispatch_unref(d);
+    }
+}

@@ -1,0 +1,304 @@
+/* How a dispatch begins and ends: opening, close, terminate, resize, join, and what is freed when.
+ *
+ * Opening runs on the caller's thread alone, which drives until every worker is ready or something has gone wrong; only then does
+ * the I/O thread exist. Ending: the core reaches ENDED when the last worker has left, whoever drives says so, and join, which
+ * anyone may call, reaps the two threads. Handles keep the memory, and nothing else, until the last of them is freed. */
+#include "pool/clock.h"
+#include "pool/dispatch_state.h"
+#include "pool/failure.h"
+#include "pool/system.h"
+#include "serial/memory.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* --- opening ------------------------------------------------------------------------------------------------------------- */
+
+static bool opened_or_failed(const mp__dispatch *d)
+{
+    return mp__core_all_ready(d->core) || d->trouble.status;
+}
+
+static void close_descriptors(mp__dispatch *d)
+{
+    for (size_t i = 0; i < 3; i++) {
+        int *fd = (int *[]){&d->wake, &d->events, &d->ear}[i];
+        if (*fd >= 0)
+            close(*fd);
+        *fd = -1;
+    }
+}
+
+static void free_memory(mp__dispatch *d)
+{
+    close_descriptors(d);
+    mp__core_free(&d->core);
+    pthread_cond_destroy(&d->ended_now);
+    pthread_cond_destroy(&d->callbacks.wanted);
+    pthread_mutex_destroy(&d->lock);
+    pthread_mutex_destroy(&d->turnstile);
+    free(d->measures);
+    free(d);
+}
+
+static bool make_descriptors(mp__dispatch *d)
+{
+    d->wake = mp__above_standard(mp__system.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    d->events = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
+    d->ear = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
+    return d->wake >= 0 && d->events >= 0 && d->ear >= 0 &&
+           !mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, d->wake, &(struct epoll_event){.events = EPOLLIN}) &&
+           !mp__system.epoll_ctl(d->ear, EPOLL_CTL_ADD, d->events, &(struct epoll_event){.events = EPOLLIN});
+}
+
+static mp__dispatch *make(const mp__backend *backend, const mp__dispatch_config *config, mp_error *error)
+{
+    uint32_t workers = config->backend.workers;
+    mp__dispatch *d = mp__memory.calloc(1, sizeof *d);
+    if (!d) {
+        mp__failure(error, MP_ENOMEM, "no memory for a pool");
+        return NULL;
+    }
+    d->backend = backend;
+    d->refs = 1;
+    d->wake = d->events = d->ear = -1;
+    pthread_mutex_init(&d->turnstile, NULL);
+    pthread_mutex_init(&d->lock, NULL);
+    mp__dispatch_cond_init(&d->ended_now);
+    mp__dispatch_cond_init(&d->callbacks.wanted);
+    d->core = mp__core_create(&(mp__core_config){.workers = workers,
+                                                 .tasks = (uint32_t)config->backend.tasks->count,
+                                                 .life_items = config->life_items,
+                                                 .unkillable = !backend->kill});
+    if (d->core) {
+        d->slots = mp__core_slots(d->core);
+        d->measures = mp__memory.calloc(d->slots, sizeof *d->measures);
+    }
+    if (!d->measures)
+        mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", workers);
+    else if (!make_descriptors(d))
+        mp__system_failure(error, errno, "no descriptor for a pool");
+    else
+        return d;
+    free_memory(d);
+    return NULL;
+}
+
+/* The backend, and its descriptor among the events. */
+static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config, mp_error *error)
+{
+    mp__backend_config told = *config;
+    told.slots = d->slots;
+    mp_status status = d->backend->open(&d->workers, &told, error);
+    if (status)
+        return status;
+    if (!mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, d->backend->descriptor(d->workers),
+                              &(struct epoll_event){.events = EPOLLIN}))
+        return MP_OK;
+    status = mp__system_failure(error, errno, "no descriptor for a pool");
+    d->backend->close(d->workers);
+    return status;
+}
+
+/* Ends a pool whose opening failed; called with the lock. */
+static void give_up(mp__dispatch *d)
+{
+    mp__core_terminate(d->core);
+    mp__driver_until(d, NULL);
+    pthread_mutex_unlock(&d->lock);
+    d->backend->close(d->workers);
+    free_memory(d);
+}
+
+static mp_status cannot_open(const mp__dispatch *d, mp_error *error)
+{
+    const mp_error *why = &d->trouble;
+    mp__failure(error, why->status == MP_ECRASHED ? MP_EBROKEN : why->status,
+                "a pool of %u workers cannot be opened: %.300s", mp__core_get_counts(d->core).wanted, why->message);
+    error->os_error = why->os_error;
+    error->signal = why->signal;
+    error->exit_code = why->exit_code;
+    return error->status;
+}
+
+mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend, const mp__dispatch_config *config,
+                            mp_error *error)
+{
+    mp__dispatch *d = make(backend, config, error);
+    if (!d)
+        return error->status;
+    mp_status status = open_backend(d, &config->backend, error);
+    if (status) {
+        free_memory(d);
+        return status;
+    }
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__driver_until(d, opened_or_failed);
+    if (d->trouble.status)
+        status = cannot_open(d, error);
+    int failed = status ? 0 : mp__driver_start_thread(d);
+    if (failed)
+        status = mp__system_failure(error, failed, "no thread for a pool");
+    if (status) {
+        give_up(d);
+        mp__driver_let_signals_in(&guard);
+        pthread_setcancelstate(guard.cancelling, NULL);
+        return status;
+    }
+    mp__dispatch_leave(d, &guard);
+    *dispatch = d;
+    return MP_OK;
+}
+
+/* --- references ---------------------------------------------------------------------------------------------------------- */
+
+void mp__dispatch_ref(mp__dispatch *d)
+{
+    atomic_fetch_add_explicit(&d->refs, 1, memory_order_relaxed);
+}
+
+/* The last one is never dropped with the lock: whoever could do that (I/O thread, callbacks) runs only while the pool is there. */
+void mp__dispatch_unref(mp__dispatch *d)
+{
+    if (atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) == 1)
+        free_memory(d);
+}
+
+void mp__dispatch_free(mp__dispatch **dispatch)
+{
+    mp__dispatch *d = *dispatch;
+    mp__guard guard;
+    *dispatch = NULL;
+    mp__dispatch_enter(d, &guard); /* handles look, but find it ended */
+    d->backend->close(d->workers);
+    d->workers = NULL;
+    close_descriptors(d);
+    mp__dispatch_leave(d, &guard);
+    mp__dispatch_unref(d);
+}
+
+/* --- ending -------------------------------------------------------------------------------------------------------------- */
+
+void mp__dispatch_close(mp__dispatch *d)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__core_time(d->core, mp__now());
+    mp__core_close(d->core);
+    mp__dispatch_acted(d);
+    mp__dispatch_leave(d, &guard);
+}
+
+void mp__dispatch_terminate(mp__dispatch *d)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__core_time(d->core, mp__now());
+    mp__core_terminate(d->core);
+    mp__dispatch_acted(d);
+    mp__dispatch_leave(d, &guard);
+}
+
+/* The backend first, for it can fail and must have room for what the core starts at once. */
+static mp_status make_room(mp__dispatch *d, uint32_t slots)
+{
+    if (slots <= d->slots)
+        return MP_OK;
+    mp__measure *measures = mp__memory.realloc(d->measures, slots * sizeof *measures);
+    if (!measures)
+        return MP_ENOMEM;
+    memset(measures + d->slots, 0, (slots - d->slots) * sizeof *measures);
+    d->measures = measures;
+    mp_status status = d->backend->grow(d->workers, slots);
+    if (!status)
+        d->slots = slots;
+    return status;
+}
+
+mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__core_time(d->core, mp__now());
+    mp__core_state state = mp__core_get_state(d->core);
+    mp_status status = workers <= d->blocked ? MP_EDEADLK : MP_OK;
+    if (!status && state == MP__RUNNING)
+        status = make_room(d, 2 * workers);
+    if (!status)
+        status = mp__core_resize(d->core, workers);
+    if (!status)
+        mp__dispatch_acted(d);
+    else if (status == MP_EDEADLK)
+        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that", d->blocked);
+    else
+        mp__dispatch_why(d, status, error);
+    mp__dispatch_leave(d, &guard);
+    return status;
+}
+
+static bool is_over(const mp__dispatch *d)
+{
+    return d->ended && !d->callers && mp__callbacks_idle(&d->callbacks);
+}
+
+/* The first to join reaps the threads. */
+static void reap_threads(mp__dispatch *d)
+{
+    pthread_t callbacks;
+    bool io_is_mine = d->thread_runs, callbacks_are_mine = mp__callbacks_stop(d, &callbacks);
+    d->thread_runs = false;
+    pthread_mutex_unlock(&d->lock);
+    if (io_is_mine)
+        pthread_join(d->thread, NULL);
+    if (callbacks_are_mine)
+        pthread_join(callbacks, NULL);
+}
+
+mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
+{
+    mp__guard guard;
+    if (mp__dispatch_inside(d))
+        return MP_EDEADLK;
+    uint64_t deadline = mp__driver_deadline(timeout);
+    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
+    mp__dispatch_enter(d, &guard);
+    mp__core_state state = mp__core_get_state(d->core);
+    if (state == MP__RUNNING || state == MP__BROKEN) {
+        mp__dispatch_leave(d, &guard);
+        return MP_ERUNNING;
+    }
+    mp__streams_unbind(d);
+    mp__dispatch_acted(d);
+    mp__driver_let_signals_in(&guard);
+    while (!is_over(d) && mp__now() < deadline)
+        if (deadline == MP__NEVER)
+            pthread_cond_wait(&d->ended_now, &d->lock);
+        else
+            pthread_cond_timedwait(&d->ended_now, &d->lock, &until);
+    bool over = is_over(d);
+    if (over)
+        reap_threads(d);
+    else
+        pthread_mutex_unlock(&d->lock);
+    pthread_setcancelstate(guard.cancelling, NULL);
+    return over ? MP_OK : MP_ETIMEDOUT;
+}
+
+void mp__dispatch_stats(mp__dispatch *d, mp_pool_stats *stats)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__core_counts counts = mp__core_get_counts(d->core);
+    *stats = (mp_pool_stats){.accepted = counts.accepted,
+                             .succeeded = d->succeeded,
+                             .failed = d->failed,
+                             .pending = counts.pending,
+                             .started = counts.started,
+                             .lost = counts.lost,
+                             .stale = counts.stale,
+                             .workers = (int)counts.ready,
+                             .processes = (int)counts.wanted};
+    mp__dispatch_leave(d, &guard);
+}

@@ -1,0 +1,33 @@
+/* The inside of an mp_pool, shared by pool.c and the faces that submit to it: map.c, async.c, iter.c. */
+#ifndef MP__POOL_POOL_H
+#define MP__POOL_POOL_H
+#include "pool/dispatch.h"
+#include "pool/registry.h"
+
+enum { MP__PREFIX_MAX = 40 };
+
+struct mp_pool {
+    /* fixed at open */
+    pid_t owner;
+    const mp__backend *backend;
+    mp__task_table tasks;
+    mp__dispatch *dispatch;
+    mp__hook initializer, finalizer;
+    char prefix[MP__PREFIX_MAX + 1];
+};
+
+/* MP_EINVAL: no pool; MP_EFOREIGN. */
+mp_status mp__pool_check(const mp_pool *pool, mp_error *error);
+
+/* What is wrong with a call, or where the task stands in the table. The error has the task's name then. */
+mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index, mp_error *error);
+/* The same for its array of inputs, and for that of its results. */
+mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n, mp_error *error);
+mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error);
+
+static inline bool mp__is_none(const mp_type *type)
+{
+    return type->kind == MP__NONE;
+}
+
+#endif

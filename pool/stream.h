@@ -1,0 +1,109 @@
+/* A stream: an open job whose items live in cells, from when they are taken out of the input until their results are read. Its
+ * public face is iter.c, what asks a generator is generator.c. All calls with the pool's lock, unless they say otherwise. */
+#ifndef MP__POOL_STREAM_H
+#define MP__POOL_STREAM_H
+#include "pool/job.h"
+#include <millpond/iter.h>
+
+typedef struct mp_iter mp__stream;
+
+/*     FREE -> SENT -> READY -> FREE      SENT: the core has it; READY: it has ended, and waits to be read */
+typedef enum mp__cell_state { MP__CELL_FREE, MP__CELL_SENT, MP__CELL_READY } mp__cell_state;
+
+typedef struct mp__cell {
+    mp__cell_state state;
+    struct mp__cell *next;     /* in the stream's queue, or among the spare */
+    struct mp__cell *next_too; /* in its bucket */
+    size_t item;               /* which of the job it is */
+    size_t number;             /* which of the input */
+    size_t bytes;              /* what it points to: its input while it is SENT, then its result */
+    mp_status status;
+    mp_error *error; /* NULL: none, or no memory for it: then `status` is all there is */
+    void *value, *out;
+} mp__cell;
+
+/* Of a pool: those whose input has not ended. */
+typedef struct mp__streams {
+    mp__stream *head;
+    bool unbound; /* the pool is being joined: nobody waits to be read */
+} mp__streams;
+
+struct mp_iter {
+    mp__job job; /* first: the job's pointer is ours */
+    /* fixed at submit */
+    struct mp__dispatch *dispatch; /* NULL: the call was refused, `input_error` says why */
+    pid_t owner;
+    bool ordered;
+    mp__source source;
+    size_t buffersize, bufferbytes, workers;
+    mp_imap_options options;
+    /* guarded by the pool's lock */
+    unsigned holders; /* the user, the engine until the job is done, the generator's thread */
+    bool left;        /* the user is gone: what comes is thrown away */
+    /* the input */
+    mp__stream *next;       /* in the pool's list */
+    size_t taken;           /* how many items have been taken from it */
+    size_t accepted;        /* of these: not given to the core yet */
+    bool input_over;        /* no more come: the job is sealed */
+    bool input_told;        /* the reader knows that it failed, if it did */
+    mp_error input_error;   /* status MP_OK: it just ended */
+    pthread_cond_t wanted;  /* there is room, or nobody wants more: for the generator's thread */
+    bool generates;         /* there is such a thread */
+    pthread_t generator;
+    /* what has been taken and not read */
+    mp__cell **buckets; /* of SENT ones, by item */
+    size_t bucket_count; /* a power of two */
+    mp__cell *queue_head, *queue_tail; /* ordered: all, in order; else those that are READY, as they came */
+    mp__cell *spare;
+    size_t held, sent; /* cells that are not FREE; that are SENT */
+    size_t bytes;      /* sum of theirs, and their own size */
+    size_t usual;      /* how many bytes results point to, lately; SIZE_MAX: none has come yet */
+    pthread_cond_t readable;
+    int fd;      /* -1: nobody asked for it */
+    bool fd_set; /* it polls readable */
+    /* progress */
+    uint64_t read, failed, began_at, printed_at;
+};
+
+/* Takes what the pools' streams have room for from arrays, wakes generators, ends the inputs of a pool that is no more. True if the
+ * core has been given something. */
+bool mp__streams_feed(struct mp__dispatch *dispatch);
+/* From now on streams run to their end whether they are read or not. */
+void mp__streams_unbind(struct mp__dispatch *dispatch);
+
+/* A cell to put the next item into; NULL: no memory. Without the lock when `stream` has not been submitted yet. */
+mp__cell *mp__stream_cell(mp__stream *stream);
+/* The copy of an item, made by mp__stream_fill, will be the next of the job, or fails as `fault` says; the core gets those that were
+ * accepted with mp__stream_submit. */
+void mp__stream_accept(mp__stream *stream, mp__cell *cell, const mp__fault *fault);
+void mp__stream_submit(mp__stream *stream);
+/* Copies a value of the user's into the cell, with what it points to. Without the lock. */
+void mp__stream_fill(const mp__stream *stream, mp__cell *cell, const void *value, mp__fault *fault);
+void mp__stream_drop(mp__stream *stream, mp__cell *cell); /* that was not accepted */
+/* The input has ended, or failed: `error`. */
+void mp__stream_end_input(mp__stream *stream, const mp_error *error);
+/* True if one more item may be taken. */
+bool mp__stream_room(const mp__stream *stream);
+
+/* There is something to be read: a result, a failed input, or the end. */
+bool mp__stream_readable(const void *stream);
+/* Takes the result that is next; NULL: none is left. After it has been looked at: mp__stream_drop. */
+mp__cell *mp__stream_take(mp__stream *stream);
+/* Brings the descriptor up to date. */
+void mp__stream_show(mp__stream *stream);
+/* The user lets go: what has not started is cancelled, what waits to be read is thrown away. */
+void mp__stream_leave(mp__stream *stream);
+/* One of the holders lets go; true: it was the last, and the caller frees it without the lock. */
+bool mp__stream_unhold(mp__stream *stream);
+void mp__stream_free(mp__stream *stream);
+
+extern const mp__job_kind mp__stream_kind;
+/* The buckets for a start; false: no memory. Without the lock. */
+bool mp__stream_init(mp__stream *stream);
+
+/* generator.c: starts the thread that asks the generator; 0 or errno. With the lock, signals blocked. */
+int mp__generator_start(mp__stream *stream);
+/* True on that very thread. */
+bool mp__generator_here(const mp__stream *stream);
+
+#endif
