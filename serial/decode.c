@@ -305,6 +305,8 @@ static const uint8_t *read_value(mp__decoder *d, const uint8_t *p, const mp_type
         return read_struct(d, p, type, to, depth);
     if (type->kind == MP__SPAN_OF)
         return read_span(d, p, type, to, depth);
+    if (type->kind == MP__PTR)
+        return mp__decoder_fail(d, p, MP_ETYPE, MP__POINTER_REFUSED);
     return type->kind == MP__NONE ? read_none(d, p, to) : read_datum(d, p, type, to, depth);
 }
 

@@ -14,11 +14,27 @@ static mp_status size_of(const point *in, double *out, mp_call *call)
 }
 MP_TASK(size_of, point, double);
 
+typedef struct {
+    mp_ptr one, three[3];
+    mp_span_mp_ptr many;
+} addresses;
+MP_TYPE(addresses, one, three, many);
+
 #if CASE == 5
 typedef struct {
     double *numbers;
 } pointing;
 MP_TYPE(pointing, numbers);
+#elif CASE == 9
+typedef struct {
+    void *anything;
+} pointing;
+MP_TYPE(pointing, anything);
+#elif CASE == 10
+typedef struct {
+    const char *text;
+} pointing;
+MP_TYPE(pointing, text);
 #elif CASE == 6
 static mp_status narrow(const point *in, float *out, mp_call *call);
 MP_TASK(narrow, point, double);

@@ -108,6 +108,24 @@ CHECK(copy, elements__that_are_over_aligned__stay_so)
     }
 }
 
+CHECK(copy, addresses__are_copied_as_they_are)
+{
+    int target[5];
+    mp_ptr many[2] = {{&target[3]}, {NULL}}, copied;
+    addresses items[1] = {{.one = {&target[0]}, .three = {[1] = {&target[1]}}, .many = {many, 2}}};
+    holder from = {.name = mp_str_of("holder"), .all = {items, 1}}, to;
+    mp__fault fault;
+    uint64_t bytes = 1;
+    cr_assert_eq(mp__copy(&mp__type_mp_ptr, &many[0], &copied, &bytes, &fault), MP_OK);
+    cr_assert(copied.address == &target[3] && bytes == 0);
+    cr_assert_eq(mp__copy(&mp__type_holder, &from, &to, NULL, &fault), MP_OK);
+    const addresses *got = to.all.items;
+    cr_assert(got != items && got->many.items != many);
+    cr_assert(got->one.address == &target[0] && got->three[1].address == &target[1] && got->three[2].address == NULL);
+    cr_assert(got->many.count == 2 && got->many.items[0].address == &target[3]);
+    mp_free(holder, &to, 1);
+}
+
 CHECK(copy, texts__that_are_no_utf8__are_copied)
 {
     mp_str from = {"a\xff\0b", 4}, to;
