@@ -115,6 +115,7 @@ mp_status mp__task_table_take(mp__task_table *table)
         mp__task_row *row = &table->rows[table->count++];
         row->task = entry->task;
         strcpy(row->name, entry->task->name); /* its length was checked when it was registered */
+        row->has_pointer = mp__type_has_pointer(entry->task->input) || mp__type_has_pointer(entry->task->output);
     }
     pthread_mutex_unlock(&lock);
     if (!table->rows)

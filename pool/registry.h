@@ -7,6 +7,7 @@
 typedef struct mp__task_row {
     const mp_task *task;
     char name[MP_NAME_MAX];
+    bool has_pointer; /* an mp_ptr in its input or result: only threads can run it */
 } mp__task_row;
 
 /* Sorted by name. A task's index in it is what travels. */

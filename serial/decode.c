@@ -305,6 +305,8 @@ static const uint8_t *read_value(mp__decoder *d, const uint8_t *p, const mp_type
         return read_struct(d, p, type, to, depth);
     if (type->kind == MP__SPAN_OF)
         return read_span(d, p, type, to, depth);
+    if (type->kind == MP__PTR)
+        return mp__decoder_fail(d, p, MP_ETYPE, MP__POINTER_REFUSED);
     return type->kind == MP__NONE ? read_none(d, p, to) : read_datum(d, p, type, to, depth);
 }
 
@@ -318,7 +320,7 @@ static size_t memory_limit(const mp__frame *frame)
 
 static void begin_walk(mp__decoder *d)
 {
-    d->used = sizeof(mp__block);
+    d->layout.used = mp__layout_empty(0).used;
     d->blobs = 0;
     d->blob_end = d->frame->control;
 }
@@ -348,7 +350,7 @@ static void walk_again(mp__decoder *d, const mp_type *type, uint8_t *value)
 
 static bool wants_memory(const mp__decoder *d)
 {
-    return d->used > sizeof(mp__block);
+    return !mp__layout_is_empty(&d->layout);
 }
 
 static mp_status fail_whole(mp_status status, const mp_type *type, void *value)
@@ -361,8 +363,7 @@ static mp__decoder decoder_for(const mp__frame *frame, mp__fault *fault)
 {
     return (mp__decoder){.frame = frame,
                          .end = frame->data + frame->control,
-                         .limit = memory_limit(frame),
-                         .align = sizeof(mp__block *),
+                         .layout = mp__layout_empty(memory_limit(frame)),
                          .fault = fault};
 }
 
@@ -412,7 +413,8 @@ mp_status mp__decode_result(const mp_type *type, mp__frame *frame, void *value, 
     if (!wants_memory(&d) && d.blobs == 0)
         return MP_OK;
     if (!gather_blocks(&d))
-        return fail_whole(mp__fault_set(fault, MP_ENOMEM, 0, "not enough memory for %zu bytes", d.used), type, value);
+        return fail_whole(mp__fault_set(fault, MP_ENOMEM, 0, "not enough memory for %zu bytes", d.layout.used), type,
+                          value);
     bool in_frame = d.blobs > 0 && frame->block;
     walk_again(&d, type, value);
     if (in_frame)
@@ -432,7 +434,8 @@ mp_status mp__decode_input(const mp_type *type, mp__frame *frame, void *value, m
     if (!wants_memory(&d) && d.blobs == 0)
         return MP_OK;
     if (!mp__decoder_lend_memory(&d, scratch))
-        return fail_whole(mp__fault_set(fault, MP_ENOMEM, 0, "not enough memory for %zu bytes", d.used), type, value);
+        return fail_whole(mp__fault_set(fault, MP_ENOMEM, 0, "not enough memory for %zu bytes", d.layout.used), type,
+                          value);
     walk_again(&d, type, value);
     return MP_OK;
 }

@@ -13,14 +13,12 @@
 typedef struct mp__decoder {
     const mp__frame *frame;
     const uint8_t *end; /* of the control part */
-    size_t blob_end;  /* where the last blob ends, counted from the payload's start; before the first: the control part's */
-    size_t blobs;     /* that were met in this walk */
-    size_t used;      /* bytes of memory that are taken, from its start */
-    size_t limit;     /* of `used` */
-    size_t align;     /* what the memory has to be aligned to */
-    bool second;      /* this is the second walk: what is read was checked before, and there is memory */
-    uint8_t *memory;  /* in the second walk, if any was counted in the first */
-    mp__block *owner; /* what the word before each datum points to; NULL: values are borrowed */
+    size_t blob_end; /* where the last blob ends, counted from the payload's start; before the first: the control part's */
+    size_t blobs;    /* that were met in this walk */
+    mp__layout layout; /* of the memory: what is taken so far in this walk */
+    bool second;       /* this is the second walk: what is read was checked before, and there is memory */
+    uint8_t *memory;   /* in the second walk, if any was counted in the first */
+    mp__block *owner;  /* what the word before each datum points to; NULL: values are borrowed */
     mp__fault *fault;
 } mp__decoder;
 

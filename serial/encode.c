@@ -10,6 +10,7 @@
 #include "serial/codec.h"
 #include "serial/memory.h"
 #include "serial/scan.h"
+#include "serial/types.h"
 #include "serial/wire.h"
 #include <inttypes.h>
 
@@ -381,6 +382,8 @@ static uint8_t *write_value(writer *w, uint8_t *p, const mp_type *type, const ui
         return write_struct(w, p, type, from, depth);
     if (type->kind == MP__NONE)
         return write_byte(w, p, MP__WIRE_NIL);
+    if (type->kind == MP__PTR)
+        return fail(w, p, MP_ETYPE, MP__POINTER_REFUSED);
     memcpy(&datum, from, sizeof datum);
     return type->kind == MP__SPAN_OF ? write_span(w, p, type->element, datum, depth)
                                      : write_datum(w, p, type, datum, depth);

@@ -9,6 +9,7 @@
  * No threads, no descriptors: bytes in, bytes out. */
 #ifndef MP__SERIAL_FRAME_H
 #define MP__SERIAL_FRAME_H
+#include "serial/block.h"
 #include "serial/buffer.h"
 #include "serial/fault.h"
 #include <millpond/type.h>
@@ -52,14 +53,6 @@ mp_status mp__frame_write(mp__buffer *out, unsigned kind, const mp_type *type, c
 
 /* Appends a frame whose control part is these very bytes. False as mp__buffer_reserve. */
 bool mp__frame_write_raw(mp__buffer *out, unsigned kind, const void *bytes, size_t size);
-
-/* How a block of memory is owned: blocks of one result form a ring, and 8 bytes before each datum in a block stands a
- * pointer to its block. mp_free_values finds them again that way. */
-typedef struct mp__block {
-    struct mp__block *next; /* ring: itself when alone */
-    uint64_t mp__align;
-} mp__block;
-void mp__block_free(mp__block *block); /* the ring; NULL is fine */
 
 /* A frame's payload in the block it has for itself. */
 static inline uint8_t *mp__block_payload(mp__block *block)

@@ -1,26 +1,13 @@
 /* Giving back what decoded values own.
  *
  * Decides nothing: each datum that is not empty has, in the 8 bytes before it, a pointer to the block it lies in, and the
- * blocks of one result form a ring (frame.h). Owns nothing afterwards. Any thread, one at a time for one value; never
+ * blocks of one result form a ring (block.h). Owns nothing afterwards. Any thread, one at a time for one value; never
  * blocks. Happy path: find a value's first datum that is not empty, free the ring, zero the value. One is enough, and
  * elements of a span need no look: the span itself is a datum. Values that own nothing, zeroed ones among them, and borrowed
  * ones (their pointer to a block is NULL) are only zeroed. Cannot fail. */
-#include "serial/frame.h"
+#include "serial/block.h"
 #include "serial/types.h"
 #include "serial/wire.h"
-#include <stdlib.h>
-
-void mp__block_free(mp__block *block)
-{
-    if (!block)
-        return;
-    mp__block *next = block->next;
-    block->next = NULL; /* the ring is a list now, and this its end */
-    for (block = next; block; block = next) {
-        next = block->next;
-        free(block);
-    }
-}
 
 /* The first datum in the value that is not empty; {NULL, 0}: it owns nothing. */
 static mp__datum first_datum(const mp_type *type, const uint8_t *value)

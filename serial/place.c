@@ -8,9 +8,6 @@
  * lies about them can only fail to add up. It fails for pieces that are cut short, blobs that leave the payload, and more
  * memory than the limit. */
 #include "serial/decoder.h"
-#include "serial/memory.h"
-
-enum { WORD = sizeof(mp__block *), OVER_ALIGN = 16 };
 
 const uint8_t *mp__decoder_cut_short(mp__decoder *d, const uint8_t *p)
 {
@@ -54,24 +51,16 @@ const uint8_t *mp__decode_blob(mp__decoder *d, const uint8_t *p, mp__piece *piec
     return p + MP__BLOB_REF;
 }
 
-static void put_word(uint8_t *datum, mp__block *owner)
-{
-    memcpy(datum - WORD, &owner, sizeof owner);
-}
-
 bool mp__decoder_take(mp__decoder *d, const uint8_t *p, size_t size, size_t align, uint8_t **datum)
 {
-    align = align < WORD ? WORD : align;
-    size_t begin = (d->used + WORD + align - 1) & ~(align - 1);
-    if (begin > d->limit || size > d->limit - begin) {
-        (void)mp__decoder_fail(d, p, MP_ELIMIT, "the value would take more than %zu bytes of memory", d->limit);
+    size_t begin;
+    if (!mp__layout_take(&d->layout, size, align, &begin)) {
+        (void)mp__decoder_fail(d, p, MP_ELIMIT, "the value would take more than %zu bytes of memory", d->layout.limit);
         return false;
     }
-    d->used = begin + size;
-    d->align = align > d->align ? align : d->align;
     *datum = d->second ? d->memory + begin : NULL;
     if (*datum)
-        put_word(*datum, d->owner);
+        mp__block_put_word(*datum, d->owner);
     return true;
 }
 
@@ -80,7 +69,7 @@ static uint8_t *place_in_frame(mp__decoder *d, const mp__piece *piece, bool zero
     if (!d->second)
         return NULL;
     uint8_t *datum = mp__block_payload(d->frame->block) + piece->offset;
-    put_word(datum, d->owner);
+    mp__block_put_word(datum, d->owner);
     if (zero)
         datum[piece->size] = 0;
     return datum;
@@ -104,22 +93,18 @@ bool mp__decoder_place(mp__decoder *d, const uint8_t *p, const mp__piece *piece,
 
 bool mp__decoder_own_memory(mp__decoder *d)
 {
-    size_t rounded = (d->used + d->align - 1) & ~(d->align - 1);
-    mp__block *block = d->align > OVER_ALIGN ? mp__memory.aligned_alloc(d->align, rounded) : mp__memory.malloc(d->used);
-    if (!block)
-        return false;
-    *block = (mp__block){.next = block};
-    d->memory = (uint8_t *)block;
-    d->owner = block;
-    return true;
+    d->owner = mp__block_create(&d->layout);
+    d->memory = (uint8_t *)d->owner;
+    return d->owner;
 }
 
 bool mp__decoder_lend_memory(mp__decoder *d, mp__buffer *scratch)
 {
     scratch->size = 0;
-    if (!mp__buffer_reserve(scratch, d->used + d->align))
+    size_t align = d->layout.align;
+    if (!mp__buffer_reserve(scratch, d->layout.used + align))
         return false;
-    uintptr_t start = (uintptr_t)scratch->data, aligned = (start + d->align - 1) & ~(uintptr_t)(d->align - 1);
+    uintptr_t start = (uintptr_t)scratch->data, aligned = (start + align - 1) & ~(uintptr_t)(align - 1);
     d->memory = scratch->data + (aligned - start);
     d->owner = NULL;
     return true;

@@ -60,6 +60,7 @@ static bool size_fits_kind(const mp_type *type)
     case MP__BYTES:
     case MP__ANY:
     case MP__SPAN_OF: return type->size == sizeof(mp__datum);
+    case MP__PTR: return type->size == sizeof(mp_ptr);
     default: return type->size > 0;
     }
 }
@@ -73,7 +74,7 @@ static bool check_head(checker *c, const mp_type *type)
                       mp_version());
     if (!type->name || !type->name[0])
         return refuse(c, MP_EINVAL, "the type has no name: describe it with MP_TYPE");
-    if (type->kind < MP__INT || type->kind > MP__SPAN_OF)
+    if (type->kind < MP__INT || type->kind > MP__PTR)
         return refuse(c, MP_EINVAL, "%s is of an unknown kind: describe it with MP_TYPE", type->name);
     if (type->size > MP_TYPE_SIZE_MAX)
         return refuse(c, MP_ELIMIT, "%s is larger than MP_TYPE_SIZE_MAX: put its arrays into spans", type->name);
@@ -164,12 +165,22 @@ bool mp__type_owns(const mp_type *type)
     return false;
 }
 
+bool mp__type_has_pointer(const mp_type *type)
+{
+    if (type->kind == MP__SPAN_OF)
+        return mp__type_has_pointer(type->element);
+    for (size_t i = 0; type->kind == MP__STRUCT && i < type->count; i++)
+        if (mp__type_has_pointer(type->fields[i].type))
+            return true;
+    return type->kind == MP__PTR;
+}
+
 const char *mp__type_word(const mp_type *type)
 {
     static const char *const ints[9] = {[1] = "int8", [2] = "int16", [4] = "int32", [8] = "int64"};
     static const char *const uints[9] = {[1] = "uint8", [2] = "uint16", [4] = "uint32", [8] = "uint64"};
-    static const char *const others[] = {[MP__CHAR] = "char",   [MP__BOOL] = "bool", [MP__STR] = "str",
-                                         [MP__BYTES] = "bytes", [MP__ANY] = "any",   [MP__NONE] = "none"};
+    static const char *const others[] = {[MP__CHAR] = "char", [MP__BOOL] = "bool", [MP__STR] = "str", [MP__BYTES] = "bytes",
+                                         [MP__ANY] = "any",   [MP__NONE] = "none", [MP__PTR] = "ptr"};
     switch (type->kind) {
     case MP__INT: return ints[type->size];
     case MP__UINT: return uints[type->size];

@@ -12,6 +12,12 @@ mp_status mp__type_check(const mp_type *type, mp__fault *fault);
 /* True if a value of the type can point to memory: a span, text, bytes or any in it. */
 bool mp__type_owns(const mp_type *type);
 
+/* True if there is an mp_ptr anywhere in the type, behind spans too: what has one cannot go to another process. The type must have
+ * passed mp__type_check. */
+bool mp__type_has_pointer(const mp_type *type);
+#define MP__POINTER_REFUSED                                                                                                \
+    "an mp_ptr means nothing in another process: use a thread pool, or send the data (mp_bytes, MP_SPAN)"
+
 /* "int32", "double", "str", "span of point": for messages. Borrowed for ever. */
 const char *mp__type_word(const mp_type *type);
 

@@ -133,16 +133,26 @@ MP__END
 
 /* MP_FUNCTION(result, function, (type, argument), ...): registers a function as it is. `function_args` becomes a struct of
  * its arguments, the task's input. The result `void` is mp_none for callers. For a function without arguments write
- * MP_FUNCTION0(result, function): its input is mp_none. */
+ * MP_FUNCTION0(result, function): its input is mp_none. With MP_FUNCTION_DECLARE in a header, other files can pass the task; the
+ * file that registers it says MP_FUNCTION_DEFINE instead, with the same arguments. For a header, MP_FUNCTION0's task is
+ * MP_TASK_DECLARE(function, mp_none, result). */
 #define MP_FUNCTION(R, f, ...)                                                                                             \
+    MP__ARGUMENTS(f, __VA_ARGS__);                                                                                         \
+    MP_FUNCTION_DEFINE(R, f, __VA_ARGS__)
+#define MP_FUNCTION_DECLARE(R, f, ...)                                                                                     \
+    MP__ARGUMENTS(f, __VA_ARGS__);                                                                                         \
+    MP_TASK_DECLARE(f, f##_args, MP__RESULT(R))
+#define MP_FUNCTION_DEFINE(R, f, ...)                                                                                      \
+    MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, f##_args, (MP__PASS_ALL(f, __VA_ARGS__)))
+#define MP_FUNCTION0(R, f) MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, mp_none, ())
+
+#define MP__ARGUMENTS(f, ...)                                                                                              \
     typedef struct f##_args {                                                                                              \
         MP__EACH(MP__ARGUMENT, f, __VA_ARGS__)                                                                             \
     } f##_args;                                                                                                            \
     MP__SPAN_TYPEDEF(f##_args);                                                                                            \
     MP__UNUSED static const mp_field mp__fields_##f##_args[] = {MP__EACH(MP__ARGUMENT_FIELD, f##_args, __VA_ARGS__)};      \
-    MP__DESCRIBE(f##_args);                                                                                                \
-    MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, f##_args, (MP__PASS_ALL(f, __VA_ARGS__)))
-#define MP_FUNCTION0(R, f) MP__CONCAT(MP__FUNCTION_, MP__IS_VOID(R))(R, f, mp_none, ())
+    MP__DESCRIBE(f##_args)
 
 #define MP__FUNCTION_0(R, f, A, arguments)                                                                                 \
     MP__TASK_TYPES(f, A, R);                                                                                               \
@@ -165,6 +175,9 @@ MP__END
     }                                                                                                                      \
     MP__REGISTER(f, A, mp_none)
 
+#define MP__RESULT(R) MP__CONCAT(MP__RESULT_, MP__IS_VOID(R))(R)
+#define MP__RESULT_0(R) R
+#define MP__RESULT_1(R) mp_none
 #define MP__IS_VOID(R) MP__SECOND(MP__CONCAT(MP__VOID_PROBE_, R), 0, 0)
 #define MP__VOID_PROBE_void ~, 1
 #define MP__ARGUMENT(f, pair) MP__ARGUMENT_ pair

@@ -6,9 +6,10 @@
  *     MP_TYPE(shape, name, code, (point, centre), (point, corners), weights);
  *
  * A bare field name stands for a builtin type, found by the compiler: every integer type, float, double, bool, mp_str,
- * mp_bytes, mp_any, a span of one of these, a fixed array of one of these; char[N] is a text that ends at its first zero.
- * `(type, field)` stands for a field of another MP_TYPE, a fixed array of them, or an MP_SPAN of them. A field that is not
- * named does not travel: the other side finds it zero. A raw pointer is a compiler diagnostic: its length is unknown.
+ * mp_bytes, mp_any, mp_ptr, a span of one of these, a fixed array of one of these; char[N] is a text that ends at its first
+ * zero. `(type, field)` stands for a field of another MP_TYPE, a fixed array of them, or an MP_SPAN of them. A field that is
+ * not named does not travel: the other side finds it zero. A raw pointer is a compiler diagnostic: its length is unknown, and
+ * its address means nothing in a worker process; threads, which can use it, take it as an mp_ptr.
  *
  * Memory. What a task receives is borrowed until it returns. What a task puts into its result is copied when it returns;
  * mp_call_alloc (task.h) gives memory that lives until then. What a call gives back, through `out`, owns its memory: one
@@ -43,6 +44,12 @@ typedef struct mp_any {
     size_t size;
 } mp_any;
 
+/* An address, for pools of threads (MP_THREADS) alone: passed as it is; what it points to is neither copied nor freed. A pool of
+ * processes refuses a task that has one anywhere in its input or result (MP_ETYPE), as Python refuses to pickle. */
+typedef struct mp_ptr {
+    void *address;
+} mp_ptr;
+
 /* No input, or no result. There is nothing in it; arrays of it may be NULL. */
 typedef struct mp_none {
     char mp__unused;
@@ -62,10 +69,11 @@ typedef struct mp_none {
     X(int8_t, MP__INT) X(int16_t, MP__INT) X(int32_t, MP__INT) X(int64_t, MP__INT)                                         \
     X(uint8_t, MP__UINT) X(uint16_t, MP__UINT) X(uint32_t, MP__UINT) X(uint64_t, MP__UINT)                                 \
     X(char, MP__CHAR) X(short, MP__INT) X(int, MP__INT) X(long, MP__INT) X(unsigned, MP__UINT) X(size_t, MP__UINT)         \
-    X(float, MP__FLOAT) X(double, MP__FLOAT) X(mp_str, MP__STR) X(mp_bytes, MP__BYTES) X(mp_any, MP__ANY)
+    X(float, MP__FLOAT) X(double, MP__FLOAT) X(mp_str, MP__STR) X(mp_bytes, MP__BYTES) X(mp_any, MP__ANY)                  \
+    X(mp_ptr, MP__PTR)
 
 typedef enum mp__kind { MP__INT = 1, MP__UINT, MP__CHAR, MP__FLOAT, MP__BOOL, MP__STR, MP__BYTES, MP__ANY, MP__NONE,
-                        MP__STRUCT, MP__SPAN_OF } mp__kind;
+                        MP__STRUCT, MP__SPAN_OF, MP__PTR } mp__kind;
 
 /* The description of a type; built by the macros below. `layout` is the size of this very struct in the program that wrote
  * it, so that a later library knows what is there. */
@@ -152,11 +160,20 @@ MP__END
         default: _Generic((field), U: &mp__type_##U, U *: &mp__type_##U, mp_span_##U: &mp__type_mp_span_##U))
 #define MP__COUNT_OF_TYPE(U, field) _Generic((field), U *: sizeof(field) / (sizeof(U)), default: 0)
 
-/* Not a pointer, so that it is an error and not a warning: those are not shown for headers that are installed. */
+/* Not pointers, so that they are an error and not a warning: those are not shown for headers that are installed. */
 struct mp__raw_pointer_has_no_length__use_mp_span {
     char mp__unused;
 };
+struct mp__raw_pointer_has_no_length__use_mp_bytes_or_mp_ptr {
+    char mp__unused;
+};
+struct mp__raw_pointer_has_no_length__use_mp_str {
+    char mp__unused;
+};
 #define MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_SPAN ((struct mp__raw_pointer_has_no_length__use_mp_span){0})
+#define MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_BYTES_OR_MP_PTR                                                            \
+    ((struct mp__raw_pointer_has_no_length__use_mp_bytes_or_mp_ptr){0})
+#define MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_STR ((struct mp__raw_pointer_has_no_length__use_mp_str){0})
 
 /* Every builtin type once, by what the compiler tells apart (int64_t is long here, and so on). */
 #define MP__SCALARS(X, arg)                                                                                                \
@@ -164,11 +181,11 @@ struct mp__raw_pointer_has_no_length__use_mp_span {
     X(unsigned short, uint16_t, arg) X(int, int, arg) X(unsigned, unsigned, arg) X(long, long, arg)                        \
     X(unsigned long, size_t, arg) X(long long, long_long, arg) X(unsigned long long, unsigned_long_long, arg)              \
     X(float, float, arg) X(double, double, arg) X(_Bool, bool, arg) X(mp_str, mp_str, arg) X(mp_bytes, mp_bytes, arg)      \
-    X(mp_any, mp_any, arg)
+    X(mp_any, mp_any, arg) X(mp_ptr, mp_ptr, arg)
 #define MP__SPANS(X, arg)                                                                                                  \
     X(int8_t, arg) X(int16_t, arg) X(int32_t, arg) X(int64_t, arg) X(uint8_t, arg) X(uint16_t, arg) X(uint32_t, arg)       \
     X(uint64_t, arg) X(char, arg) X(short, arg) X(int, arg) X(long, arg) X(unsigned, arg) X(size_t, arg) X(float, arg)     \
-    X(double, arg) X(mp_str, arg) X(mp_bytes, arg) X(mp_any, arg)
+    X(double, arg) X(mp_str, arg) X(mp_bytes, arg) X(mp_any, arg) X(mp_ptr, arg)
 #define MP__SCALAR_CASE(T, name, arg) T: &mp__type_##name, T *: &mp__type_##name,
 #define MP__SPAN_CASE(T, arg) mp_span_##T: &mp__type_mp_span_##T,
 #define MP__RAW_CASE(T, name, arg) T **: MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_SPAN,
@@ -177,6 +194,9 @@ struct mp__raw_pointer_has_no_length__use_mp_span {
     _Generic(&(field),                                                                                                     \
         MP__SCALARS(MP__RAW_CASE, 0)                                                                                       \
         default: _Generic((field), MP__SCALARS(MP__SCALAR_CASE, 0) MP__SPANS(MP__SPAN_CASE, 0)                             \
+                          void *: MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_BYTES_OR_MP_PTR,                                 \
+                          const void *: MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_BYTES_OR_MP_PTR,                           \
+                          const char *: MP__A_RAW_POINTER_HAS_NO_LENGTH__USE_MP_STR,                                       \
                           mp_span_bool: &mp__type_mp_span_bool))
 #define MP__COUNT_OF(field) _Generic((field), MP__SCALARS(MP__COUNT_CASE, field) default: 0)
 

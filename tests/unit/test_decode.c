@@ -363,3 +363,21 @@ CHECK(decode, input__one_after_the_other__uses_the_scratch_again)
     cr_assert_eq((const void *)second.data, (const void *)first.data, "the same place");
     mp__buffer_fini(&scratch);
 }
+
+CHECK(decode, addresses__are_refused_whatever_came)
+{
+    const char *text =
+        "an mp_ptr means nothing in another process: use a thread pool, or send the data (mp_bytes, MP_SPAN)";
+    static const char *const hex[] = {"c0", "00", "c4 08 0000000000000000", "cf 00007f0000000000", "90"};
+    mp__fault fault;
+    mp_ptr one;
+    holder deep;
+    for (size_t i = 0; i < sizeof hex / sizeof hex[0]; i++) {
+        one.address = &one;
+        cr_assert_eq(decode_hex(&mp__type_mp_ptr, hex[i], &one, &fault), MP_ETYPE, "%s", hex[i]);
+        cr_assert_str_eq(fault.message, text);
+        cr_assert_null(one.address);
+    }
+    cr_assert_eq(decode_hex(&mp__type_holder, "92 a0 91 93 c0 93 c0 c0 c0 90", &deep, &fault), MP_ETYPE);
+    cr_assert_str_eq(fault.path, "all[0].one");
+}

@@ -376,3 +376,19 @@ CHECK(encode, fixed_arrays__however_large__stay_in_line)
     mp__blobs_fini(&blobs);
     mp__buffer_fini(&out);
 }
+
+CHECK(encode, addresses__are_refused_by_name)
+{
+    const char *text =
+        "an mp_ptr means nothing in another process: use a thread pool, or send the data (mp_bytes, MP_SPAN)";
+    mp_ptr one = {&one};
+    addresses value = {.one = one}, *all = &value;
+    holder deep = {.all = {all, 1}}, none = {0};
+    mp__fault fault;
+    cr_assert_eq(encode(&mp__type_mp_ptr, &one, &fault), MP_ETYPE);
+    cr_assert_str_eq(fault.message, text);
+    cr_assert_eq(encode(&mp__type_holder, &deep, &fault), MP_ETYPE);
+    cr_assert_str_eq(fault.message, text);
+    cr_assert_str_eq(fault.path, "all[0].one");
+    cr_assert_eq(encode(&mp__type_holder, &none, &fault), MP_OK, "there is none in it");
+}

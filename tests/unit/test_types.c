@@ -60,6 +60,7 @@ CHECK(types, words__for_messages__are_these)
     cr_assert_str_eq(mp__type_word(&mp__type_mp_bytes), "bytes");
     cr_assert_str_eq(mp__type_word(&mp__type_mp_any), "any");
     cr_assert_str_eq(mp__type_word(&mp__type_mp_none), "none");
+    cr_assert_str_eq(mp__type_word(&mp__type_mp_ptr), "ptr");
     cr_assert_str_eq(mp__type_word(&mp__type_point), "point");
     cr_assert_str_eq(mp__type_word(&mp__type_mp_span_point), "span of point");
 }
@@ -75,6 +76,27 @@ CHECK(types, owns__is_true_for_what_can_point_to_memory)
     cr_assert(mp__type_owns(&mp__type_mp_span_point));
     cr_assert(mp__type_owns(&mp__type_arrays));
     cr_assert(mp__type_owns(&mp__type_tree));
+}
+
+CHECK(types, has_pointer__is_true_wherever_there_is_one)
+{
+    cr_assert(mp__type_has_pointer(&mp__type_mp_ptr));
+    cr_assert(mp__type_has_pointer(&mp__type_mp_span_mp_ptr));
+    cr_assert(mp__type_has_pointer(&mp__type_addresses));
+    cr_assert(mp__type_has_pointer(&mp__type_mp_span_addresses));
+    cr_assert(mp__type_has_pointer(&mp__type_holder));
+    for (size_t i = 0; i < ALL_TYPES; i++)
+        cr_assert_not(mp__type_has_pointer(all_types[i]), "%s", all_types[i]->name);
+}
+
+CHECK(types, ptr__owns_nothing_but_a_span_of_it_does)
+{
+    mp__fault fault;
+    cr_assert_not(mp__type_owns(&mp__type_mp_ptr));
+    cr_assert_eq(mp__type_check(&mp__type_holder, &fault), MP_OK);
+    cr_assert(mp__type_owns(&mp__type_mp_span_mp_ptr));
+    cr_assert_eq(mp__type_addresses.fields[1].count, 3);
+    cr_assert_eq(mp__type_addresses.fields[2].type, &mp__type_mp_span_mp_ptr);
 }
 
 /* A good type that each test below makes bad in one way. */
@@ -99,7 +121,7 @@ CHECK(types, heads__that_are_not_whole__are_refused)
     cr_assert(refused(&bad, MP_EINVAL, "the type has no name: describe it with MP_TYPE"));
     bad = good, bad.kind = 0;
     cr_assert(refused(&bad, MP_EINVAL, "victim is of an unknown kind: describe it with MP_TYPE"));
-    bad = good, bad.kind = MP__SPAN_OF + 1;
+    bad = good, bad.kind = MP__PTR + 1;
     cr_assert(refused(&bad, MP_EINVAL, "victim is of an unknown kind: describe it with MP_TYPE"));
     bad = good, bad.count = 0;
     cr_assert(refused(&bad, MP_EINVAL, "victim has no fields: describe it with MP_TYPE"));
@@ -123,8 +145,8 @@ CHECK(types, sizes_and_alignments__that_cannot_be__are_refused)
     cr_assert(refused(&bad, MP_EINVAL, text), "the size is no multiple of it");
     bad = good, bad.align = 128, bad.size = 128;
     cr_assert(refused(&bad, MP_ELIMIT, "victim is aligned to more than 64 bytes"));
-    static const uint32_t kinds[] = {MP__INT, MP__UINT,  MP__CHAR, MP__FLOAT,  MP__BOOL,
-                                     MP__STR, MP__BYTES, MP__ANY,  MP__SPAN_OF};
+    static const uint32_t kinds[] = {MP__INT, MP__UINT,  MP__CHAR, MP__FLOAT,   MP__BOOL,
+                                     MP__STR, MP__BYTES, MP__ANY,  MP__SPAN_OF, MP__PTR};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         bad = good, bad.kind = kinds[i], bad.size = 3, bad.align = 1;
         cr_assert(refused(&bad, MP_EINVAL, text), "%u", kinds[i]);

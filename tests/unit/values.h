@@ -101,6 +101,19 @@ typedef struct {
 } aligned_span;
 MP_TYPE(aligned_span, (aligned, all));
 
+/* What only threads take: in no list, for it has no bytes. */
+typedef struct {
+    mp_ptr one, three[3];
+    mp_span_mp_ptr many;
+} addresses;
+MP_TYPE(addresses, one, three, many);
+
+typedef struct {
+    mp_str name;
+    mp_span_addresses all;
+} holder;
+MP_TYPE(holder, name, (addresses, all));
+
 static const mp_type *const all_types[] = {
     &mp__type_int8_t,
     &mp__type_int16_t,
