@@ -212,7 +212,8 @@ mp__core *mp__core_create(const mp__core_config *config)
     assert(config->workers > 0);
     core->slot_count = config->workers;
     core->task_count = config->tasks ? config->tasks : 1;
-    core->memory_count = (size_t)config->workers * (config->chunks ? config->chunks : CHUNKS_PER_SLOT) + chunk_reserve(core);
+    core->memory_count =
+        (size_t)config->workers * (config->chunks ? config->chunks : CHUNKS_PER_SLOT) + chunk_reserve(core);
     core->slots = mp__memory.calloc(core->slot_count, sizeof *core->slots);
     core->paces = mp__memory.calloc(core->task_count, sizeof *core->paces);
     core->memory = mp__memory.calloc(core->memory_count, sizeof *core->memory);
@@ -453,6 +454,7 @@ static bool next_wanted(mp__core *core, mp__core_action *action)
             *action = (mp__core_action){.kind = order[i],
                                         .slot = (uint32_t)(slot - core->slots),
                                         .generation = slot->generation,
+                                        .place = (uint32_t)(slot - core->slots),
                                         .hard = order[i] == MP__ACT_KILL && slot->kill_at == MP__NEVER};
             return true;
         }

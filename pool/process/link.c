@@ -56,9 +56,9 @@ static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
     return link->shared;
 }
 
-bool mp__link_open(mp__link *link, uint32_t slot, uint32_t generation, int pipe_size, int theirs[MP__CONTROL_FDS])
+bool mp__link_open(mp__link *link, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS])
 {
-    *link = (mp__link){.slot = slot, .generation = generation, .tasks_fd = -1, .results_fd = -1};
+    *link = (mp__link){.life = life, .tasks_fd = -1, .results_fd = -1};
     for (int i = 0; i < MP__CONTROL_FDS; i++)
         theirs[i] = -1;
     mp__frame_reader_init(&link->reader, MP__FROM_WORKER, MP_ITEM_SIZE_MAX);
@@ -66,7 +66,7 @@ bool mp__link_open(mp__link *link, uint32_t slot, uint32_t generation, int pipe_
         link->state = MP__LINK_OPEN;
         return true;
     }
-    mp__system_failure(&link->error, errno, "no pipes or memory for worker %u", slot);
+    mp__system_failure(&link->error, errno, "no pipes or memory for worker %u", life.place);
     for (int i = 0; i < MP__CONTROL_FDS; i++)
         close_fd(&theirs[i]);
     mp__link_close(link);
@@ -114,7 +114,7 @@ void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *
     if (ok && mp__outbox_value(&link->outbox, MP__ITEM, tasks->rows[item->task].task->input, item->value, &fault) != MP_OK)
         ok = refuse(link, &fault);
     if (!ok) { /* no memory even to say so: this life must end, and the item comes back unstarted */
-        mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->slot);
+        mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->life.place);
         link->distrusted = link->deaf = true;
     }
 }
@@ -123,7 +123,7 @@ void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *
 
 static void name_worker(const mp__link *link, mp_error *error)
 {
-    error->worker = (int)link->slot;
+    error->worker = (int)link->life.place;
     error->pid = link->pid;
 }
 
@@ -131,8 +131,8 @@ static bool distrust(mp__link *link, mp__event *event)
 {
     link->distrusted = link->deaf = true;
     name_worker(link, &link->error);
-    *event =
-        (mp__event){.kind = MP__EV_NONSENSE, .slot = link->slot, .generation = link->generation, .error = &link->error};
+    *event = (mp__event){
+        .kind = MP__EV_NONSENSE, .slot = link->life.slot, .generation = link->life.generation, .error = &link->error};
     return true;
 }
 
@@ -149,9 +149,9 @@ static bool nonsense(mp__link *link, mp__event *event, const char *what)
 static bool unreadable(mp__link *link, mp__event *event, int os_error)
 {
     if (os_error == ENOMEM)
-        mp__failure(&link->error, MP_ENOMEM, "there is no memory for what worker %u sends", link->slot);
+        mp__failure(&link->error, MP_ENOMEM, "there is no memory for what worker %u sends", link->life.place);
     else
-        mp__system_failure(&link->error, os_error, "what worker %u sends cannot be read", link->slot);
+        mp__system_failure(&link->error, os_error, "what worker %u sends cannot be read", link->life.place);
     return distrust(link, event);
 }
 
@@ -191,8 +191,8 @@ static bool take_frame(mp__link *link, mp__event *event)
     link->error.status = MP_OK;
     name_worker(link, &link->error);
     *event = (mp__event){.kind = MP__EV_RESULT,
-                         .slot = link->slot,
-                         .generation = link->generation,
+                         .slot = link->life.slot,
+                         .generation = link->life.generation,
                          .frame = &link->frame,
                          .error = &link->error,
                          .busy_ns = atomic_load_explicit(&link->shared->busy_ns, memory_order_relaxed)};
@@ -304,8 +304,8 @@ static bool lost(mp__link *link, mp__event *event)
 {
     describe_end(link);
     *event = (mp__event){.kind = MP__EV_LOST,
-                         .slot = link->slot,
-                         .generation = link->generation,
+                         .slot = link->life.slot,
+                         .generation = link->life.generation,
                          .started = count_started(link),
                          .error = &link->error};
     mp__link_close(link);

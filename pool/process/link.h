@@ -10,9 +10,14 @@
  *               `---------------^                       DEAD: reported; the pipe is read to its end. TAIL: then the buffer */
 typedef enum mp__link_state { MP__LINK_NONE, MP__LINK_OPEN, MP__LINK_ENDED, MP__LINK_DEAD, MP__LINK_TAIL } mp__link_state;
 
+/* Which life it is, and whose: see core.h. */
+typedef struct mp__life {
+    uint32_t slot, generation, place;
+} mp__life;
+
 typedef struct mp__link {
     mp__link_state state;
-    uint32_t slot, generation;
+    mp__life life;
     int tasks_fd, results_fd; /* our ends, non-blocking */
     mp__shared *shared;
     int32_t pid; /* 0: not known yet */
@@ -47,7 +52,7 @@ enum { MP__OUTBOX_FULL = 128 * 1024, MP__READS = 16 };
 
 /* Makes pipes and shared memory; `theirs` are the worker's ends, to be closed by the caller once they are on their way. On
  * failure nothing is left, and the link's error says why. */
-bool mp__link_open(mp__link *link, uint32_t slot, uint32_t generation, int pipe_size, int theirs[MP__CONTROL_FDS]);
+bool mp__link_open(mp__link *link, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS]);
 void mp__link_close(mp__link *link);
 
 /* Adds an item, or in its place what is wrong with it. */

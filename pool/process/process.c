@@ -29,13 +29,13 @@ enum { ABOUT_CONTROL, ABOUT_OWED, ABOUT_RESULTS, ABOUT_TASKS, READY_MAX = 64, CR
 
 struct mp__workers {
     /* fixed at open */
-    uint32_t slots;
     const mp__task_table *tasks;
-    int pipe_size;
+    const char *name_prefix;
     pid_t zygote;
     int control, epoll, owed_fd;
     /* under the pool's lock */
-    mp__link *links;
+    uint32_t slots;
+    mp__link **links;   /* by slot; each stays where it is */
     uint32_t owed;      /* how many links owe an event */
     mp__control *inbox; /* reports read while a command had to wait; one for each slot at most */
     size_t inbox_count;
@@ -131,8 +131,8 @@ static int command(mp__workers *w, const mp__control *message, const int *fds)
 
 static bool took_report(mp__workers *w, const mp__control *message, mp__event *event)
 {
-    mp__link *link = &w->links[message->slot];
-    if (link->state == MP__LINK_NONE || link->generation != message->generation)
+    mp__link *link = w->links[message->slot];
+    if (link->state == MP__LINK_NONE || link->life.generation != message->generation)
         return false;
     unwatch(w, link);
     if (message->kind == MP__CONTROL_DIED) {
@@ -144,9 +144,9 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
         return false; /* its events follow */
     }
     mp__link_close(link);
-    mp__system_failure(&link->error, message->value, "worker %u cannot be forked", message->slot);
-    *event =
-        (mp__event){.kind = MP__EV_START_FAILED, .slot = link->slot, .generation = link->generation, .error = &link->error};
+    mp__system_failure(&link->error, message->value, "worker %u cannot be forked", link->life.place);
+    *event = (mp__event){
+        .kind = MP__EV_START_FAILED, .slot = link->life.slot, .generation = link->life.generation, .error = &link->error};
     return true;
 }
 
@@ -167,7 +167,7 @@ static void zygote_died(mp__workers *w)
     mp__failure(&w->error, MP_EBROKEN, "the process that workers are forked from (pid %d) %s%s: open another pool",
                 (int)w->zygote, name ? "was killed by SIG" : "has gone", name ? name : "");
     for (uint32_t i = 0; i < w->slots; i++) {
-        mp__link *link = &w->links[i];
+        mp__link *link = w->links[i];
         if (link->state == MP__LINK_NONE || link->state >= MP__LINK_DEAD)
             continue;
         unwatch(w, link);
@@ -180,7 +180,7 @@ static bool next_orphan(mp__workers *w)
 {
     if (!w->zygote_dead || w->next_orphan >= w->slots)
         return false;
-    w->reading = &w->links[w->next_orphan++];
+    w->reading = w->links[w->next_orphan++];
     return true;
 }
 
@@ -195,12 +195,15 @@ static bool tell_broken(mp__workers *w, mp__event *event)
 
 static bool begin_life(mp__workers *w, mp__link *link, const int theirs[MP__CONTROL_FDS])
 {
-    mp__control message = {.kind = MP__CONTROL_START, .slot = link->slot, .generation = link->generation};
-    int failed = watch(w, EPOLL_CTL_ADD, link->results_fd, EPOLLIN, ABOUT_RESULTS, link->slot) < 0 ? errno : 0;
+    mp__control message = {.kind = MP__CONTROL_START,
+                           .slot = link->life.slot,
+                           .generation = link->life.generation,
+                           .value = (int32_t)link->life.place};
+    int failed = watch(w, EPOLL_CTL_ADD, link->results_fd, EPOLLIN, ABOUT_RESULTS, link->life.slot) < 0 ? errno : 0;
     if (!failed)
         failed = w->zygote_dead ? EPIPE : command(w, &message, theirs);
     if (failed)
-        mp__system_failure(&link->error, failed, "worker %u cannot be asked for", link->slot);
+        mp__system_failure(&link->error, failed, "worker %u cannot be asked for", link->life.place);
     return !failed;
 }
 
@@ -212,13 +215,18 @@ static void forgive(mp__workers *w, mp__link *link)
     link->owes_recalled = link->owes_failed = false;
 }
 
+/* Pipes are better large, but a user may have 64 MiB of them. */
+static int pipe_size(const mp__workers *w)
+{
+    return w->slots <= 32 ? 1 << 20 : w->slots <= 128 ? 1 << 18 : 1 << 16;
+}
+
 static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t place)
 {
-    (void)place;
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     int theirs[MP__CONTROL_FDS];
     forgive(w, link);
-    bool ok = mp__link_open(link, slot, generation, w->pipe_size, theirs);
+    bool ok = mp__link_open(link, (mp__life){slot, generation, place}, pipe_size(w), theirs);
     if (ok) {
         ok = begin_life(w, link, theirs);
         for (int i = 0; i < MP__CONTROL_FDS; i++)
@@ -236,7 +244,7 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t p
 
 static bool room(mp__workers *w, uint32_t slot)
 {
-    const mp__link *link = &w->links[slot];
+    const mp__link *link = w->links[slot];
     return link->state == MP__LINK_OPEN && !link->deaf && !link->waits && !mp__outbox_borrows(&link->outbox) &&
            mp__outbox_waiting(&link->outbox) < MP__OUTBOX_FULL;
 }
@@ -245,7 +253,7 @@ static void kill_worker(mp__workers *w, uint32_t slot, bool hard);
 
 static void send_item(mp__workers *w, uint32_t slot, const mp__item *item)
 {
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     mp__link_send(link, w->tasks, item);
     if (link->distrusted)
         kill_worker(w, slot, true);
@@ -253,7 +261,7 @@ static void send_item(mp__workers *w, uint32_t slot, const mp__item *item)
 
 static void flush(mp__workers *w, uint32_t slot)
 {
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     if (link->state != MP__LINK_OPEN || link->deaf || link->waits)
         return;
     int failed = mp__outbox_write(&link->outbox, link->tasks_fd);
@@ -272,7 +280,7 @@ static void flush(mp__workers *w, uint32_t slot)
 /* Values whose bytes are still needed must stay where they are: then only what was not sent comes back. */
 static void recall(mp__workers *w, uint32_t slot)
 {
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     link->started = UINT64_MAX;
     if (link->state == MP__LINK_OPEN && !link->deaf && !mp__outbox_borrows(&link->outbox)) {
         uint64_t epoch = (link->epoch + 1) & (UINT64_MAX / MP__EPOCH_ONE);
@@ -290,9 +298,22 @@ static void recall(mp__workers *w, uint32_t slot)
     link->owes_recalled = true;
 }
 
+/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
+ * never sent is not cancelled. */
+static void cancel(mp__workers *w, uint32_t slot)
+{
+    const mp__link *link = w->links[slot];
+    if (!link->shared)
+        return;
+    uint64_t started = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
+    atomic_store_explicit(&link->shared->cancelled, started < link->items ? started : link->items, memory_order_relaxed);
+}
+
+/* It leaves when it reads this, behind all that it was sent before. What is recalled meanwhile it does not start; the RESUME
+ * behind is never read, and may find the pipe closed. */
 static void stop(mp__workers *w, uint32_t slot)
 {
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     if (link->state != MP__LINK_OPEN)
         return;
     mp__outbox_raw(&link->outbox, MP__STOP, NULL, 0); /* without memory for four bytes: it is killed when its time is up */
@@ -301,15 +322,16 @@ static void stop(mp__workers *w, uint32_t slot)
 
 static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
 {
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     if (link->state == MP__LINK_NONE || link->state >= MP__LINK_DEAD || w->zygote_dead)
         return;
     link->deaf = true;
     mp__outbox_fini(&link->outbox);
-    command(w,
-            &(mp__control){
-                .kind = MP__CONTROL_KILL, .slot = slot, .generation = link->generation, .value = hard ? SIGKILL : SIGTERM},
-            NULL); /* fails only if the zygote is gone, and it with it */
+    command(
+        w,
+        &(mp__control){
+            .kind = MP__CONTROL_KILL, .slot = slot, .generation = link->life.generation, .value = hard ? SIGKILL : SIGTERM},
+        NULL); /* fails only if the zygote is gone, and it with it */
 }
 
 static int descriptor(mp__workers *w)
@@ -329,12 +351,12 @@ static bool next_owed(mp__workers *w, mp__event *event)
         return took_report(w, &message, event);
     }
     for (uint32_t i = 0; i < w->slots; i++) {
-        mp__link *link = &w->links[i];
+        mp__link *link = w->links[i];
         if (!link->owes_recalled && !link->owes_failed)
             continue;
         *event = (mp__event){.kind = link->owes_failed ? MP__EV_START_FAILED : MP__EV_RECALLED,
                              .slot = i,
-                             .generation = link->generation,
+                             .generation = link->life.generation,
                              .started = link->started,
                              .error = &link->error};
         link->owes_recalled = link->owes_failed = false;
@@ -346,13 +368,13 @@ static bool next_owed(mp__workers *w, mp__event *event)
 
 static bool writable(mp__workers *w, uint32_t slot, mp__event *event)
 {
-    mp__link *link = &w->links[slot];
+    mp__link *link = w->links[slot];
     if (!link->waits)
         return false;
     watch(w, EPOLL_CTL_DEL, link->tasks_fd, 0, 0, 0);
     link->waits = false;
     flush(w, slot);
-    *event = (mp__event){.kind = MP__EV_WRITABLE, .slot = slot, .generation = link->generation};
+    *event = (mp__event){.kind = MP__EV_WRITABLE, .slot = slot, .generation = link->life.generation};
     return true;
 }
 
@@ -368,7 +390,7 @@ static bool take_ready(mp__workers *w, const struct epoll_event *ready, mp__even
     }
     case ABOUT_TASKS: return writable(w, slot, event);
     case ABOUT_RESULTS:
-        w->reading = &w->links[slot];
+        w->reading = w->links[slot];
         w->reading->budget = MP__READS;
         return false;
     default: return false;
@@ -420,11 +442,36 @@ static bool next(mp__workers *w, mp__event *event)
 
 /* --- open and close ---------------------------------------------------------------------------------------------------------- */
 
+/* Arrays that have grown and links that were made before memory ran out are kept or freed: `slots` alone says what there is. */
+static mp_status grow(mp__workers *w, uint32_t slots)
+{
+    mp__control *inbox = mp__memory.realloc(w->inbox, slots * sizeof *inbox);
+    if (inbox)
+        w->inbox = inbox;
+    mp__link **links = mp__memory.realloc(w->links, slots * sizeof *links);
+    if (links)
+        w->links = links;
+    uint32_t made = w->slots;
+    while (inbox && links && made < slots && (links[made] = mp__memory.calloc(1, sizeof **links))) {
+        links[made]->tasks_fd = links[made]->results_fd = -1;
+        made++;
+    }
+    if (made < slots) {
+        while (made > w->slots)
+            free(links[--made]);
+        return MP_ENOMEM;
+    }
+    w->slots = slots;
+    return MP_OK;
+}
+
 static void free_all(mp__workers *w)
 {
     for (int *fd = (int[]){w->control, w->epoll, w->owed_fd, -2}; *fd != -2; fd++)
         if (*fd >= 0)
             close(*fd);
+    for (uint32_t i = 0; i < w->slots; i++)
+        free(w->links[i]);
     free(w->links);
     free(w->inbox);
     free(w);
@@ -441,15 +488,14 @@ static void close_all(mp__workers *w)
         }
     }
     for (uint32_t i = 0; i < w->slots; i++)
-        mp__link_close(&w->links[i]);
+        mp__link_close(w->links[i]);
     free_all(w);
 }
 
 /* All signals are blocked across the fork, so that no handler of the program's runs in the zygote. */
-static pid_t fork_zygote(mp__workers *w, int theirs, struct mp__zygote_child *children)
+static pid_t fork_zygote(mp__workers *w, int theirs)
 {
-    mp__zygote_config config = {
-        .control = theirs, .owner = getpid(), .slots = w->slots, .tasks = w->tasks, .children = children};
+    mp__zygote_config config = {.control = theirs, .owner = getpid(), .tasks = w->tasks, .name_prefix = w->name_prefix};
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &config.mask);
@@ -467,30 +513,24 @@ static pid_t fork_zygote(mp__workers *w, int theirs, struct mp__zygote_child *ch
 static bool make_zygote(mp__workers *w)
 {
     int ends[2];
-    struct mp__zygote_child *children = mp__memory.calloc(w->slots, sizeof *children);
-    if (!children || mp__system.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-        free(children);
+    if (mp__system.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return false;
-    }
     w->control = mp__above_standard(ends[0]);
     int theirs = mp__above_standard(ends[1]);
-    w->zygote = w->control >= 0 && theirs >= 0 ? fork_zygote(w, theirs, children) : -1;
+    w->zygote = w->control >= 0 && theirs >= 0 ? fork_zygote(w, theirs) : -1;
     int failed = errno;
     if (theirs >= 0)
         close(theirs);
-    free(children); /* the zygote has its own copy */
     errno = failed;
     return w->zygote > 0;
 }
 
-static bool set_up(mp__workers *w)
+static bool set_up(mp__workers *w, uint32_t slots)
 {
-    w->links = mp__memory.calloc(w->slots, sizeof *w->links);
-    w->inbox = mp__memory.calloc(w->slots, sizeof *w->inbox);
-    if (!w->links || !w->inbox)
+    if (grow(w, slots) != MP_OK) {
+        errno = ENOMEM;
         return false;
-    for (uint32_t i = 0; i < w->slots; i++)
-        w->links[i].tasks_fd = w->links[i].results_fd = -1;
+    }
     w->epoll = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
     w->owed_fd = mp__above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (w->epoll < 0 || w->owed_fd < 0 || watch(w, EPOLL_CTL_ADD, w->owed_fd, EPOLLIN, ABOUT_OWED, 0) < 0)
@@ -503,11 +543,10 @@ static mp_status open_all(mp__workers **workers, const mp__backend_config *confi
     mp__workers *w = mp__memory.calloc(1, sizeof *w);
     if (!w)
         return mp__failure(error, MP_ENOMEM, "no memory for a pool");
-    w->slots = config->slots;
     w->tasks = config->tasks;
-    w->pipe_size = config->slots <= 16 ? 1 << 20 : config->slots <= 64 ? 1 << 18 : 1 << 16;
+    w->name_prefix = config->name_prefix ? config->name_prefix : "mp-worker";
     w->control = w->epoll = w->owed_fd = w->zygote = -1;
-    if (!set_up(w)) {
+    if (!set_up(w, config->slots)) {
         mp__system_failure(error, errno, "no process for a pool");
         if (w->zygote > 0)
             close_all(w);
@@ -522,11 +561,13 @@ static mp_status open_all(mp__workers **workers, const mp__backend_config *confi
 const mp__backend mp__process_backend = {
     .name = "process",
     .open = open_all,
+    .grow = grow,
     .start = start,
     .room = room,
     .send = send_item,
     .flush = flush,
     .recall = recall,
+    .cancel = cancel,
     .stop = stop,
     .kill = kill_worker,
     .descriptor = descriptor,

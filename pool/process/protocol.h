@@ -58,7 +58,8 @@ extern const mp_type mp__refusal_type;
 
 enum { MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1024, MP__FLUSH_AT = 32 * 1024 };
 
-/* One for each life. The worker writes it with plain stores of its own words; the parent writes only the epoch in `claim`.
+/* One for each life. The worker writes it with plain stores of its own words; the parent writes only the epoch in
+ * `claim`, `sent` and `cancelled`.
  *
  * claim: recall epoch (high 16 bits) and how many ordinals this life has started (low 48). The worker counts up by
  * compare-and-swap and so starts an item only in the epoch it knows; the parent recalls by adding 1 to the epoch, and what it
@@ -75,13 +76,16 @@ enum { MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1024, MP__FLUSH_AT = 32
  * far the parent has written tasks; said afterwards. A task that writes to our pipes, reads from them, or scribbles over this
  * memory cannot be kept from it, but is found out: more has come than was announced; all of it has, but a frame is not whole,
  * or there are fewer results; there is nothing to read though not all has come. Without this a byte too many or too few would
- * leave both waiting for what nobody sends. */
+ * leave both waiting for what nobody sends.
+ *
+ * cancelled: nobody waits any more for items up to this ordinal; the parent writes what it finds started. */
 typedef struct mp__shared {
     _Atomic uint64_t claim;
     _Atomic uint64_t base, committed, announced, results;
-    _Atomic uint64_t sent;    /* by the parent */
-    _Atomic uint64_t busy_ns; /* for how long items have been run, when last looked */
-    unsigned char unused[MP__SHARED_HEAD - 7 * sizeof(uint64_t)];
+    _Atomic uint64_t sent;      /* by the parent */
+    _Atomic uint64_t cancelled; /* by the parent */
+    _Atomic uint64_t busy_ns;   /* for how long items have been run, when last looked */
+    unsigned char unused[MP__SHARED_HEAD - 8 * sizeof(uint64_t)];
     unsigned char buffer[MP__SHARED_BUFFER];
     _Atomic uint64_t started_too; /* the count of `claim` again, far from it: a wild write seldom hits both */
     unsigned char unused_too[MP__SHARED_HEAD - sizeof(uint64_t)];
@@ -95,7 +99,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared between processes");
 /* --- control socket ---------------------------------------------------------------------------------------------------- */
 
 typedef enum mp__control_kind {
-    MP__CONTROL_START = 1, /* to the zygote, with three descriptors: tasks, results, shared memory */
+    MP__CONTROL_START = 1, /* to the zygote, with three descriptors: tasks, results, shared memory; value: the place */
     MP__CONTROL_KILL,      /* value: the signal */
     MP__CONTROL_FAILED,    /* to the parent; value: errno of fork */
     MP__CONTROL_DIED,      /* value: status of waitpid */

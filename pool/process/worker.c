@@ -56,6 +56,7 @@ typedef struct worker {
     void *input, *output; /* room for one value each */
     size_t room;
     mp__buffer scratch; /* what the input points to */
+    char name[MP_NAME_MAX];
     mp_call call;
     uint64_t looked_at, flushed_at; /* ns */
     unsigned until_look, looked_items;
@@ -374,12 +375,16 @@ static void left_by_exit(int status, void *unused)
 /* The zygote's death is ours, also in the middle of a task; if it died before we asked, we have another parent already. */
 static void follow(const mp__worker_start *start)
 {
-    char name[16];
-    snprintf(name, sizeof name, "mp-worker-%u", start->slot);
-    prctl(PR_SET_NAME, name);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != start->parent)
         _exit(MP__EXIT_GONE);
+}
+
+static void take_name(worker *w)
+{
+    snprintf(w->name, sizeof w->name, "%s_%u", w->start->name_prefix, w->start->place);
+    prctl(PR_SET_NAME, w->name); /* it takes 15 bytes */
+    w->call = (mp_call){.worker = (int)w->start->place, .name = w->name, .cancelled = &w->shared->cancelled};
 }
 
 /* The program's descriptors are closed here, but a task may still hold one's number, in a FILE say. So our pipes do not take
@@ -412,8 +417,9 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     follow(start);
     is_copy = false; /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
-    worker w = {.start = start, .until_look = 1, .call = {.worker = (int)start->slot}};
+    worker w = {.start = start, .until_look = 1};
     take_descriptors(&w);
+    take_name(&w);
     w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
     mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
     uint8_t *where;

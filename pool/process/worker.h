@@ -8,7 +8,8 @@
 
 typedef struct mp__worker_start {
     pid_t parent; /* the zygote */
-    uint32_t slot;
+    uint32_t place;
+    const char *name_prefix;
     int tasks_fd, results_fd, shared_fd;
     sigset_t mask; /* signal mask of whoever opened the pool */
     const mp__task_table *tasks;

@@ -8,6 +8,7 @@
  * that forked; this thread lives as long as the process. It reaps, so a signal for a worker goes through it: it alone knows
  * whether a pid is still that worker's. When it ends, its workers are killed. */
 #include "pool/process/zygote.h"
+#include "pool/cpu.h"
 #include "pool/process/protocol.h"
 #include "pool/process/worker.h"
 #include "pool/system.h"
@@ -22,16 +23,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { SLOTS_MAX = 2 * MP__PROCESSES_MAX }; /* see mp__core_config.workers */
+
+typedef struct child {
+    pid_t pid;
+    uint32_t generation;
+} child;
+
 typedef struct zygote {
     const mp__zygote_config *config;
     int control, deaths, owner; /* descriptors; `owner` is -1 where there are no pidfds */
+    child *children;            /* by slot: room for as many as any pool has, of which the kernel backs what is used */
+    uint32_t used;              /* slots below this have had children */
 } zygote;
 
 _Noreturn static void leave(const zygote *z)
 {
-    for (uint32_t i = 0; i < z->config->slots; i++)
-        if (z->config->children[i].pid > 0) /* anything else would be a signal to many */
-            kill(z->config->children[i].pid, SIGKILL);
+    for (uint32_t i = 0; i < z->used; i++)
+        if (z->children[i].pid > 0) /* anything else would be a signal to many */
+            kill(z->children[i].pid, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
     _exit(0);
@@ -68,7 +78,7 @@ static int keep_one_descriptor(int keep)
 /* The program's handlers are not for us; what it ignores, its children ignore. Workers get their own mask back. */
 static int set_signals(void)
 {
-    sigset_t all, child;
+    sigset_t all, deaths;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     for (int number = 1; number < NSIG; number++) {
@@ -79,20 +89,21 @@ static int set_signals(void)
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
     signal(SIGCHLD, SIG_DFL); /* ignored, it would have the kernel reap, and no death were ever told */
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigemptyset(&deaths);
+    sigaddset(&deaths, SIGCHLD);
+    return signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /* --- serving ------------------------------------------------------------------------------------------------------------- */
 
-static void start(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
+static void start(zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
 {
     pid_t zygote_pid = getpid();
     pid_t pid = mp__system.fork();
     if (pid == 0)
         mp__worker_run(&(mp__worker_start){.parent = zygote_pid,
-                                           .slot = message->slot,
+                                           .place = (uint32_t)message->value,
+                                           .name_prefix = z->config->name_prefix,
                                            .tasks_fd = fds[0],
                                            .results_fd = fds[1],
                                            .shared_fd = fds[2],
@@ -106,18 +117,20 @@ static void start(const zygote *z, const mp__control *message, const int fds[MP_
                     .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .value = failed});
         return;
     }
-    z->config->children[message->slot] = (struct mp__zygote_child){pid, message->generation};
+    z->children[message->slot] = (child){pid, message->generation};
+    if (message->slot >= z->used)
+        z->used = message->slot + 1;
 }
 
 /* A pid is a worker's until it has been reaped, which only we do. */
 static void kill_worker(const zygote *z, const mp__control *message)
 {
-    const struct mp__zygote_child *child = &z->config->children[message->slot];
-    if (child->pid > 0 && child->generation == message->generation)
-        kill(child->pid, message->value);
+    const child *target = &z->children[message->slot];
+    if (target->pid > 0 && target->generation == message->generation)
+        kill(target->pid, message->value);
 }
 
-static void serve(const zygote *z)
+static void serve(zygote *z)
 {
     mp__control message;
     union {
@@ -129,7 +142,7 @@ static void serve(const zygote *z)
     ssize_t got = mp__system.recvmsg(z->control, &packet, MSG_CMSG_CLOEXEC);
     if (got < 0 && errno == EINTR)
         return;
-    if (got != sizeof message || message.slot >= z->config->slots)
+    if (got != sizeof message || message.slot >= SLOTS_MAX)
         leave(z);
     const struct cmsghdr *fds = CMSG_FIRSTHDR(&packet);
     int numbers[MP__CONTROL_FDS];
@@ -152,13 +165,13 @@ static void reap(const zygote *z)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        for (uint32_t i = 0; i < z->config->slots; i++) {
-            struct mp__zygote_child *child = &z->config->children[i];
-            if (child->pid != pid)
+        for (uint32_t i = 0; i < z->used; i++) {
+            child *dead = &z->children[i];
+            if (dead->pid != pid)
                 continue;
-            child->pid = 0;
+            dead->pid = 0;
             tell(z, &(mp__control){
-                        .kind = MP__CONTROL_DIED, .slot = i, .generation = child->generation, .value = status, .pid = pid});
+                        .kind = MP__CONTROL_DIED, .slot = i, .generation = dead->generation, .value = status, .pid = pid});
         }
 }
 
@@ -177,8 +190,10 @@ _Noreturn void mp__zygote_run(const mp__zygote_config *config)
     zygote z = {.config = config,
                 .control = keep_one_descriptor(config->control),
                 .deaths = set_signals(),
-                .owner = watch_owner(config->owner)};
-    if (z.deaths < 0)
+                .owner = watch_owner(config->owner),
+                .children = mp__system.mmap(NULL, SLOTS_MAX * sizeof(child), PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)};
+    if (z.deaths < 0 || z.children == MAP_FAILED)
         leave(&z);
     struct pollfd fds[3] = {{z.control, POLLIN, 0}, {z.deaths, POLLIN, 0}, {z.owner, POLLIN, 0}}; /* -1 is passed over */
     for (;;) {

@@ -7,15 +7,11 @@
 #include <sys/types.h>
 
 typedef struct mp__zygote_config {
-    int control;    /* its end of the control socket */
-    pid_t owner;    /* the process that opened the pool */
-    uint32_t slots; /* of the pool */
-    sigset_t mask;  /* the signal mask that workers get */
+    int control;   /* its end of the control socket */
+    pid_t owner;   /* the process that opened the pool */
+    sigset_t mask; /* the signal mask that workers get */
     const mp__task_table *tasks;
-    struct mp__zygote_child { /* by slot; allocated before the fork */
-        pid_t pid;
-        uint32_t generation;
-    } * children;
+    const char *name_prefix; /* of workers */
 } mp__zygote_config;
 
 /* In the forked child: serves until the owner closes its end or dies; then kills and reaps what is left, and leaves. */
