@@ -217,7 +217,7 @@ static void sleep_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
 
 static bool on_own_worker(const mp__dispatch *d)
 {
-    return mp__thread_workers() == d->workers;
+    return mp__thread_pool() == d->workers;
 }
 
 bool mp__dispatch_inside(const mp__dispatch *d)

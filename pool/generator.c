@@ -9,6 +9,7 @@
 #include "pool/failure.h"
 #include "pool/system.h"
 #include "pool/values.h"
+#include <stdlib.h>
 #include <string.h>
 
 static __thread const mp__stream *here;

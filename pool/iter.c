@@ -139,6 +139,8 @@ typedef struct reading {
     void *out; /* NULL: not wanted */
     size_t index;
     mp_error *error;
+    bool prints; /* a line of progress is due: */
+    uint64_t read, failed, since;
 } reading;
 
 static mp_status take_failure(const mp__cell *cell, const mp__stream *stream, mp_error *error)
@@ -181,39 +183,47 @@ static mp_status take_end(mp__stream *stream, reading *to)
     return to->error->status;
 }
 
+static void note_progress(mp__stream *stream, bool end, reading *to)
+{
+    uint64_t now = stream->options.progress ? mp__now() : 0;
+    if (!stream->options.progress || (!end && now - stream->printed_at < PROGRESS_NS))
+        return;
+    stream->printed_at = now;
+    *to = (reading){.out = to->out,
+                    .index = to->index,
+                    .error = to->error,
+                    .prints = true,
+                    .read = stream->read,
+                    .failed = stream->failed,
+                    .since = now - stream->began_at};
+}
+
 /* With the lock, when it is readable. */
 static mp_status take(mp__stream *stream, reading *to)
 {
     mp__cell *cell = mp__stream_take(stream);
     mp_status status = cell ? take_cell(stream, cell, to) : take_end(stream, to);
-    mp__core_time(stream->dispatch->core, mp__now());
-    mp__dispatch_acted(stream->dispatch); /* there is room for more */
     mp__stream_show(stream);
+    note_progress(stream, status == MP_END, to);
     return status;
 }
 
-/* Without the lock: writing may take its time. `end`: the last line. */
-static void print_progress(mp__stream *stream, bool end)
+/* What is there already needs no more than the lock: nothing is written to anybody, so no signal of ours can come, and a handler
+ * of the program's that runs meanwhile only takes its time. `*hungry`: there is room for more input. */
+static bool take_at_once(mp__stream *stream, reading *to, mp_status *status, bool *hungry)
 {
-    uint64_t now = mp__now(), since = now - stream->began_at;
-    if (!stream->options.progress || (!end && now - stream->printed_at < PROGRESS_NS))
-        return;
-    stream->printed_at = now;
-    fprintf(stream->options.progress, "%s: %llu items, %llu failed, %.0f/s%s\n", stream->job.task->name,
-            (unsigned long long)stream->read, (unsigned long long)stream->failed,
-            since ? (double)stream->read * 1e9 / (double)since : 0.0, end ? ", done" : "");
+    mp__driver_lock(stream->dispatch);
+    bool there = mp__stream_readable(stream);
+    if (there)
+        *status = take(stream, to);
+    *hungry = mp__stream_hungry(stream);
+    pthread_mutex_unlock(&stream->dispatch->lock);
+    return there;
 }
 
-static mp_status read_next(mp__stream *stream, double timeout, reading *to)
+static mp_status wait_and_take(mp__stream *stream, double timeout, reading *to)
 {
     mp__guard guard;
-    if (!stream->dispatch) { /* refused */
-        bool told = __atomic_exchange_n(&stream->input_told, true, __ATOMIC_RELAXED);
-        if (told)
-            return MP_END;
-        *to->error = stream->input_error;
-        return to->error->status;
-    }
     mp__dispatch_enter(stream->dispatch, &guard);
     mp_status status = mp__dispatch_wait(stream->dispatch, &guard,
                                          &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);
@@ -222,6 +232,42 @@ static mp_status read_next(mp__stream *stream, double timeout, reading *to)
     else
         mp__failure(to->error, status, "%s", mp_status_text(status));
     mp__dispatch_leave(stream->dispatch, &guard);
+    return status;
+}
+
+static void feed(mp__dispatch *d)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp__core_time(d->core, mp__now());
+    mp__dispatch_acted(d);
+    mp__dispatch_leave(d, &guard);
+}
+
+/* Without the lock: writing may take its time. */
+static void print_progress(const mp__stream *stream, const reading *to, bool end)
+{
+    if (to->prints)
+        fprintf(stream->options.progress, "%s: %llu items, %llu failed, %.0f/s%s\n", stream->job.task->name,
+                (unsigned long long)to->read, (unsigned long long)to->failed,
+                to->since ? (double)to->read * 1e9 / (double)to->since : 0.0, end ? ", done" : "");
+}
+
+static mp_status read_next(mp__stream *stream, double timeout, reading *to)
+{
+    mp_status status;
+    bool hungry;
+    if (!stream->dispatch) { /* refused */
+        bool told = __atomic_exchange_n(&stream->input_told, true, __ATOMIC_RELAXED);
+        if (told)
+            return MP_END;
+        *to->error = stream->input_error;
+        return to->error->status;
+    }
+    if (!take_at_once(stream, to, &status, &hungry))
+        return wait_and_take(stream, timeout, to);
+    if (hungry)
+        feed(stream->dispatch);
     return status;
 }
 
@@ -248,7 +294,7 @@ mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeo
         status = read_next(iter, timeout, &to);
         if (to.out && status)
             memset(to.out, 0, task->output->size);
-        print_progress(iter, status == MP_END);
+        print_progress(iter, &to, status == MP_END);
     }
     if (options && options->index)
         *options->index = to.index;

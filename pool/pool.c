@@ -160,7 +160,7 @@ static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, uint3
 
 static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_error *error)
 {
-    uint32_t workers;
+    uint32_t workers = 0;
     mp_status status = count_workers(options->processes, &workers, error);
     if (!status)
         status = check_options(options, error);

@@ -253,6 +253,7 @@ static void ended(mp__job *job, size_t first, size_t count, const mp_error *erro
 static void done(mp__job *job)
 {
     mp__stream *stream = (mp__stream *)job;
+    stream->job_done = true;
     tell_reader(stream);
     if (mp__stream_unhold(stream)) {
         struct mp__dispatch *d = stream->dispatch;
@@ -352,11 +353,17 @@ static bool take_from_array(mp__stream *stream)
     return true;
 }
 
-/* More of an array: not for every result that is read, but when there is room for a good part of it. */
+/* Not for every result that is read, but when there is room for a good part of it. */
+bool mp__stream_hungry(const mp__stream *stream)
+{
+    bool some = stream->held <= stream->buffersize / 2 || stream->dispatch->streams.unbound;
+    return some && !stream->input_over && mp__stream_room(stream);
+}
+
 static bool feed_array(mp__stream *stream)
 {
     size_t before = stream->taken, n = stream->source.n;
-    bool begins = stream->held <= stream->buffersize / 2 || stream->dispatch->streams.unbound, memory = true;
+    bool begins = mp__stream_hungry(stream), memory = true;
     while (begins && memory && stream->taken < n && mp__stream_room(stream))
         memory = take_from_array(stream);
     mp__stream_submit(stream);
@@ -391,7 +398,7 @@ bool mp__streams_feed(mp__dispatch *d)
             fed = true;
         else if (!stream->generates)
             fed |= feed_array(stream);
-        else if (mp__stream_room(stream))
+        else if (mp__stream_hungry(stream))
             pthread_cond_signal(&stream->wanted);
     }
     return fed;
@@ -407,7 +414,8 @@ void mp__streams_unbind(mp__dispatch *d)
 /* Cells that are on their way stay where they are found by item; the queue is forgotten. */
 void mp__stream_leave(mp__stream *stream)
 {
-    mp__core_cancel(stream->dispatch->core, &stream->job.core);
+    if (!stream->job_done)
+        mp__core_cancel(stream->dispatch->core, &stream->job.core);
     mp__stream_end_input(stream, &(mp_error){0});
     stream->left = true;
     for (mp__cell *cell = stream->queue_head, *next; cell; cell = next) {

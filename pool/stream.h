@@ -40,6 +40,7 @@ struct mp_iter {
     /* guarded by the pool's lock */
     unsigned holders; /* the user, the engine until the job is done, the generator's thread */
     bool left;        /* the user is gone: what comes is thrown away */
+    bool job_done;    /* the core has forgotten it */
     /* the input */
     mp__stream *next;       /* in the pool's list */
     size_t taken;           /* how many items have been taken from it */
@@ -84,6 +85,9 @@ void mp__stream_drop(mp__stream *stream, mp__cell *cell); /* that was not accept
 void mp__stream_end_input(mp__stream *stream, const mp_error *error);
 /* True if one more item may be taken. */
 bool mp__stream_room(const mp__stream *stream);
+
+/* True if the input would be asked for more now. */
+bool mp__stream_hungry(const mp__stream *stream);
 
 /* There is something to be read: a result, a failed input, or the end. */
 bool mp__stream_readable(const void *stream);
