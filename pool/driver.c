@@ -222,15 +222,15 @@ static mp__dispatch *make(const mp__backend *backend, const mp__backend_config *
         return NULL;
     }
     d->backend = backend;
-    d->slots = config->slots;
     d->wake = d->events = d->ear = -1;
     pthread_mutex_init(&d->turnstile, NULL);
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->ended_now, NULL);
-    d->measures = mp__memory.calloc(config->slots, sizeof *d->measures);
-    d->core = mp__core_create(&(mp__core_config){.workers = config->slots, .tasks = (uint32_t)config->tasks->count});
-    if (!d->measures || !d->core)
-        mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", config->slots);
+    d->core = mp__core_create(&(mp__core_config){.workers = config->workers, .tasks = (uint32_t)config->tasks->count});
+    d->slots = d->core ? mp__core_slots(d->core) : 0;
+    d->measures = d->core ? mp__memory.calloc(d->slots, sizeof *d->measures) : NULL;
+    if (!d->measures)
+        mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", config->workers);
     else if (!make_descriptors(d))
         mp__system_failure(error, errno, "no descriptor for a pool");
     else
@@ -242,7 +242,9 @@ static mp__dispatch *make(const mp__backend *backend, const mp__backend_config *
 /* The backend, and its descriptor among the events. */
 static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config, mp_error *error)
 {
-    mp_status status = d->backend->open(&d->workers, config, error);
+    mp__backend_config with_slots = *config;
+    with_slots.slots = d->slots;
+    mp_status status = d->backend->open(&d->workers, &with_slots, error);
     if (status)
         return status;
     if (!mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, d->backend->descriptor(d->workers),
@@ -267,7 +269,7 @@ static mp_status cannot_open(const mp__dispatch *d, mp_error *error)
 {
     const mp_error *why = &d->trouble;
     mp__failure(error, why->status == MP_ECRASHED ? MP_EBROKEN : why->status,
-                "a pool of %u workers cannot be opened: %.250s", d->slots, why->message);
+                "a pool of %u workers cannot be opened: %.250s", mp__core_get_counts(d->core).wanted, why->message);
     error->os_error = why->os_error;
     return error->status;
 }

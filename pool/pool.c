@@ -46,7 +46,7 @@ static mp_status count_workers(const mp_pool_options *options, uint32_t *slots, 
 static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_error *error)
 {
     mp__backend_config config = {0};
-    mp_status status = count_workers(options, &config.slots, error);
+    mp_status status = count_workers(options, &config.workers, error);
     if (status)
         return status;
     mp_pool *made = mp__memory.calloc(1, sizeof *made);

@@ -81,7 +81,8 @@ static void need_current(sim_world *sim, const mp__core_action *action)
 
 static void carry_out(sim_world *sim, const mp__core_action *action)
 {
-    static const char *const names[] = {"nothing", "fail", "done", "start", "send", "recall", "stop", "kill"};
+    static const char *const names[] = {"nothing", "fail",   "done", "start", "send",
+                                        "recall",  "cancel", "stop", "kill"};
     SAY(sim, "  -> %s slot %d generation %u%s; items %zu + %zu of job %d, status %d", names[action->kind],
         (int)action->slot, action->generation, action->hard ? " hard" : "", action->first, action->count,
         action->job ? (int)((sim_job *)action->job - sim->jobs) : -1, (int)action->status);
