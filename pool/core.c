@@ -114,7 +114,7 @@ static void slot_time(mp__core *core, mp__slot *slot)
             mp__slot_kill(core, slot, true);
         }
     }
-    if (slot->purge_at <= core->now && !slot->cut) {
+    if (slot->purge_at <= core->now && !slot->asked) {
         mp__slot_purge(core, slot);
         mp__slot_relieved(core, slot);
     }
@@ -150,7 +150,7 @@ uint64_t mp__core_deadline(const mp__core *core)
         soonest = start;
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
-        uint64_t purge = slot->cut ? MP__NEVER : slot->purge_at, due = slot->kill_at < purge ? slot->kill_at : purge;
+        uint64_t purge = slot->asked ? MP__NEVER : slot->purge_at, due = slot->kill_at < purge ? slot->kill_at : purge;
         if (due < soonest)
             soonest = due;
     }
@@ -391,19 +391,20 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
         mp__plan_measured(core, job->task, items, ns);
 }
 
-/* The answer to a recall for a purge. What is left has been started, and the last of it may be running. */
+/* The answer to a recall for a purge. What it was sent and keeps has been started, if it could say, and the last of that may be
+ * running. */
 static void slot_purged(mp__core *core, mp__slot *slot, bool known)
 {
     const mp__chunk *last = slot->chunks.tail;
-    if (!known) {
-        slot->purge_wait = 2 * slot->purge_wait < MP__BACKOFF_MAX_NS ? 2 * slot->purge_wait : MP__BACKOFF_MAX_NS;
-        slot->purge_at = core->now + slot->purge_wait;
+    if (known && last && job_unwanted(core, last->job))
+        mp__slot_want(core, slot, MP__ACT_CANCEL);
+    if (known && !mp__slot_stuck(slot)) {
+        slot->purge_wait = MP__RECALL_NS;
+        slot->purge_at = MP__NEVER;
         return;
     }
-    slot->purge_wait = MP__RECALL_NS;
-    slot->purge_at = MP__NEVER;
-    if (last && job_unwanted(core, last->job))
-        mp__slot_want(core, slot, MP__ACT_CANCEL);
+    slot->purge_wait = 2 * slot->purge_wait < MP__BACKOFF_MAX_NS ? 2 * slot->purge_wait : MP__BACKOFF_MAX_NS;
+    slot->purge_at = core->now + slot->purge_wait;
 }
 
 void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint64_t started)
@@ -412,19 +413,17 @@ void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint
     bool known = started != MP__UNKNOWN;
     if (!slot)
         return;
-    if (!slot->cut || slot_wants(slot, MP__ACT_RECALL)) { /* killed meanwhile, or never asked */
+    if (!slot->asked || slot_wants(slot, MP__ACT_RECALL)) { /* killed meanwhile, or never asked */
         core->counts.stale++;
         return;
     }
     if (known) /* else what was sent stays with it, though it may never start it */
         slot->sent = slot->started = slot_started(slot, started);
     slot->kept = slot->sent;
+    slot->asked = false;
     mp__items_give_back(core, slot, (size_t)(slot->kept - slot->done));
-    if (slot->cut)
-        mp__chunk_put(core, slot->cut);
-    slot->cut = NULL;
     slot->moved_at = core->now; /* it has given what it could: not again at once */
-    if (slot->purge_at != MP__NEVER)
+    if (slot->purge_at != MP__NEVER || mp__slot_stuck(slot))
         slot_purged(core, slot, known);
     mp__slot_relieved(core, slot);
     mp__plan_all(core, slot);
@@ -477,7 +476,7 @@ bool mp__core_unsent(mp__core *core, uint32_t index, mp__core_item *item)
 {
     const mp__slot *slot = core->slots[index];
     const mp__chunk *chunk = slot->cursor;
-    if (slot->state != MP__SLOT_READY || slot->cut || !chunk || chunk->job->cancelled || slot_wants(slot, MP__ACT_CANCEL))
+    if (slot->state != MP__SLOT_READY || slot->asked || !chunk || chunk->job->cancelled || slot_wants(slot, MP__ACT_CANCEL))
         return false;
     *item = (mp__core_item){chunk->job, chunk->first + chunk->count - chunk->unsent};
     return true;

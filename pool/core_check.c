@@ -97,9 +97,9 @@ static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot,
     REQUIRE(!core->life_items || slot->state != MP__SLOT_READY || slot->sent < core->life_items,
             "a life was sent all it may have, and does not retire");
     REQUIRE(slot->state != MP__SLOT_RETIRING || sent, "a slot retires, and has nothing that it was sent");
-    REQUIRE(slot->cut || slot->purge_at != MP__NEVER || !(cursor && slot->state == MP__SLOT_RETIRING),
+    REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !(cursor && slot->state == MP__SLOT_RETIRING),
             "nobody will take back what a retiring slot was not sent");
-    REQUIRE(slot->cut || slot->purge_at != MP__NEVER || !cancelled || slot->state == MP__SLOT_KILLED,
+    REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !cancelled || slot->state == MP__SLOT_KILLED,
             "nobody will take back what is cancelled");
     sums->items += items;
     return NULL;
@@ -146,11 +146,10 @@ static const char *check_slot_state(const mp__core *core, const mp__slot *slot, 
 {
     REQUIRE(!(slot->wants & ~allowed[slot->state].wants), "a slot wants what its state does not");
     REQUIRE(!slot->items || allowed[slot->state].works, "a slot has items, and is in no state for it");
-    REQUIRE(!slot->cut || slot_works(slot), "a recall is under way, and the slot is in no state for it");
-    REQUIRE(slot->cut || !slot_wants(slot, MP__ACT_RECALL), "a recall is wanted without a chunk for it");
+    REQUIRE(!slot->asked || slot_works(slot), "a recall is under way, and the slot is in no state for it");
+    REQUIRE(slot->asked || !slot_wants(slot, MP__ACT_RECALL), "a recall is wanted and not under way");
     PASS(check_slot_time(core, slot));
     REQUIRE(may_live(core, slot), "a slot lives on in a core that has given up");
-    sums->chunks += slot->cut != NULL;
     sums->alive += slot_alive(slot);
     sums->ready += slot_works(slot);
     sums->takers += slot->state == MP__SLOT_READY;
@@ -194,9 +193,7 @@ static const char *check_waiting(const mp__core *core, const mp__core_job *job, 
         REQUIRE(chunk->job == job, "a chunk came back to another job");
         REQUIRE(chunk->unsent == chunk->count, "an item came back and counts as sent");
         REQUIRE(!last || last->first + last->count <= chunk->first, "chunks that came back overlap or are out of order");
-        REQUIRE(!last || last->first + last->count < chunk->first ||
-                    (core->life_items && last->count + chunk->count > core->life_items),
-                "chunks that came back touch");
+        REQUIRE(!last || last->first + last->count < chunk->first || core->life_items, "chunks that came back touch");
         REQUIRE(!core->life_items || chunk->count <= core->life_items, "what came back is more than any life may have");
         items += chunk->count;
     }

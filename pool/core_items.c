@@ -2,7 +2,8 @@
  *
  * Runs under the pool's lock, as part of the core. Every item without an end is in exactly one place: fresh in its job, in a
  * chunk that came back to its job, or in a chunk of one slot. Chunks were allocated before; the last piece of a job uses the one
- * inside it, so that many small jobs need none: that of an open job is not known before it is sealed, cancelled or given up. Nothing here can fail: whoever must cut has a chunk put aside for it. */
+ * inside it, so that many small jobs need none: that of an open job is not known before it is sealed, cancelled or given up. Nothing here can fail: the end of a life has chunks
+ * put aside to cut with, and what else cannot be cut stays where it is. */
 #include "pool/core_state.h"
 #include <assert.h>
 
@@ -207,40 +208,6 @@ static void job_take_back(mp__core *core, mp__chunk *chunk)
         job_keep(core, chunk);
 }
 
-/* Cuts a chunk of a slot behind its first `keep` items, which have been sent; the other half is returned. The chunk for it
- * was put aside when the recall was asked for. */
-static mp__chunk *slot_cut(mp__slot *slot, mp__chunk *chunk, size_t keep)
-{
-    mp__chunk *back = slot->cut;
-    assert(back);
-    slot->cut = NULL;
-    *back = *chunk;
-    back->first += keep;
-    back->count -= keep;
-    chunk->count = keep;
-    chunk->unsent = 0;
-    return back;
-}
-
-void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
-{
-    mp__chunks all = slot->chunks;
-    mp__chunk *chunk;
-    slot->chunks = (mp__chunks){0};
-    slot->cursor = NULL;
-    slot->items = 0;
-    while ((chunk = mp__chunks_pop(&all))) {
-        size_t room = keep - slot->items;
-        mp__chunk *back = chunk->count <= room ? NULL : room ? slot_cut(slot, chunk, room) : chunk;
-        if (back != chunk) {
-            slot->items += chunk->count;
-            mp__chunks_push(&slot->chunks, chunk);
-        }
-        if (back)
-            job_take_back(core, back);
-    }
-}
-
 /* The part of a chunk of a slot that was not sent, as a chunk of its own; NULL: there is none to cut with. */
 static mp__chunk *chunk_unsent(mp__core *core, mp__chunk *chunk)
 {
@@ -257,17 +224,16 @@ static mp__chunk *chunk_unsent(mp__core *core, mp__chunk *chunk)
     return back;
 }
 
-void mp__items_release(mp__core *core, mp__slot *slot)
+/* `all`: not only that of cancelled jobs. */
+static void slot_release(mp__core *core, mp__slot *slot, bool all)
 {
-    mp__chunks all = slot->chunks;
+    mp__chunks chunks = slot->chunks;
     mp__chunk *chunk;
-    if (!slot->cursor)
-        return;
     slot->chunks = (mp__chunks){0};
     slot->cursor = NULL;
     slot->items = 0;
-    while ((chunk = mp__chunks_pop(&all))) {
-        bool leaves = chunk->unsent && (slot->state == MP__SLOT_RETIRING || chunk->job->cancelled);
+    while ((chunk = mp__chunks_pop(&chunks))) {
+        bool leaves = chunk->unsent && (all || chunk->job->cancelled);
         mp__chunk *back = leaves ? chunk_unsent(core, chunk) : NULL;
         if (back != chunk) {
             slot->items += chunk->count;
@@ -279,7 +245,23 @@ void mp__items_release(mp__core *core, mp__slot *slot)
             job_take_back(core, back);
     }
     if (slot->cursor && slot->state == MP__SLOT_READY)
-        mp__slot_want(core, slot, MP__ACT_SEND); /* it was held up by what is gone */
+        mp__slot_want(core, slot, MP__ACT_SEND);
+}
+
+void mp__items_release(mp__core *core, mp__slot *slot)
+{
+    if (slot->cursor)
+        slot_release(core, slot, slot->state == MP__SLOT_RETIRING);
+}
+
+void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
+{
+    for (mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next) {
+        size_t stays = chunk->count < keep ? chunk->count : keep;
+        chunk->unsent = chunk->count - stays;
+        keep -= stays;
+    }
+    slot_release(core, slot, true);
 }
 
 /* --- what is to be told ------------------------------------------------------------------------------------------------ */

@@ -46,14 +46,6 @@ static void slot_leave_place(mp__core *core, mp__slot *slot)
         core->held--;
 }
 
-static void slot_drop_recall(mp__core *core, mp__slot *slot)
-{
-    if (slot->cut)
-        mp__chunk_put(core, slot->cut);
-    slot->cut = NULL;
-    slot->purge_at = MP__NEVER;
-}
-
 /* Otherwise nobody is asked or waited for any more as the old state was: a slot that wants nothing leaves that list when its turn
  * comes. */
 static void slot_enter(mp__core *core, mp__slot *slot, mp__slot_state state)
@@ -68,8 +60,10 @@ static void slot_enter(mp__core *core, mp__slot *slot, mp__slot_state state)
     core->counts.ready += slot_works(slot);
     slot->kill_at = MP__NEVER;
     slot->wants &= slot_keeps[state];
-    if (!slot_works(slot))
-        slot_drop_recall(core, slot);
+    if (!slot_works(slot)) {
+        slot->asked = false;
+        slot->purge_at = MP__NEVER;
+    }
     if (state == MP__SLOT_RETIRING || state == MP__SLOT_EMPTY)
         slot_leave_place(core, slot);
 }
@@ -205,17 +199,20 @@ static bool slot_asked_back(const mp__core *core, const mp__slot *slot)
     return false;
 }
 
-/* When there is no chunk to cut with it is tried again later. */
+bool mp__slot_stuck(const mp__slot *slot)
+{
+    return slot->cursor && (slot->state == MP__SLOT_RETIRING || slot->cursor->job->cancelled);
+}
+
 void mp__slot_purge(mp__core *core, mp__slot *slot)
 {
     mp__items_release(core, slot);
-    bool ask = slot_asked_back(core, slot), stuck = slot->state == MP__SLOT_RETIRING && slot->cursor;
-    slot->purge_at = ask || stuck ? core->now + slot->purge_wait : MP__NEVER;
-    if (!ask || slot->cut)
+    bool ask = slot_asked_back(core, slot);
+    slot->purge_at = ask || mp__slot_stuck(slot) ? core->now + slot->purge_wait : MP__NEVER;
+    if (!ask || slot->asked)
         return;
-    slot->cut = mp__chunk_take(core, chunk_reserve(core));
-    if (slot->cut)
-        mp__slot_want(core, slot, MP__ACT_RECALL);
+    slot->asked = true;
+    mp__slot_want(core, slot, MP__ACT_RECALL);
 }
 
 /* --- the end ----------------------------------------------------------------------------------------------------------- */

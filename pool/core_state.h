@@ -31,7 +31,7 @@ typedef struct mp__slot {
     mp__chunks chunks;    /* in the order in which it runs them */
     size_t items;         /* the sum of their counts */
     mp__chunk *cursor;    /* the first one with unsent items */
-    mp__chunk *cut;       /* a recall is on its way: nothing is handed out meanwhile. The chunk to cut its queue with */
+    bool asked;           /* a recall is on its way: nothing is handed out meanwhile */
     uint64_t moved_at;    /* last result, or last time it was handed work while idle */
     uint64_t recalled_at; /* long items: not to be asked for before */
     uint64_t
@@ -164,6 +164,8 @@ void mp__slot_patience(const mp__core *core, mp__slot *slot);
 void mp__slot_relieved(mp__core *core, mp__slot *slot);
 /* Items that must not be started, or not there: those not sent leave the slot at once, the others are asked for. */
 void mp__slot_purge(mp__core *core, mp__slot *slot);
+/* Some that were not sent are still there, for lack of a chunk to cut with. */
+bool mp__slot_stuck(const mp__slot *slot);
 /* The life is over, whatever it was, and its items are elsewhere. */
 void mp__slot_end(mp__core *core, mp__slot *slot, uint64_t started);
 /* Starts a life in each place that has none, as far as there are empty slots. */
@@ -185,9 +187,10 @@ void mp__items_finished(mp__core *core, mp__core_job *job, size_t items);
 void mp__items_done(mp__core *core, mp__core_job *job);
 /* The first `count` items of a slot end, and its life is why. */
 void mp__items_end_front(mp__core *core, mp__slot *slot, size_t count, mp_status status);
-/* What a slot has behind its first `keep` items goes back to the front of its jobs. */
+/* What a slot has behind its first `keep` items counts as not sent, and goes back to the front of its jobs, or ends. For lack of a
+ * chunk to cut with some may stay, not sent. */
 void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep);
-/* The same for what it has not been sent: all when it retires, else that of cancelled jobs. Some may stay for lack of a chunk. */
+/* The same for what it has not been sent: all when it retires, else that of cancelled jobs. */
 void mp__items_release(mp__core *core, mp__slot *slot);
 /* What waits to be handed out ends. */
 void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status);

@@ -225,7 +225,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
 
 static bool slot_takes(const mp__slot *slot)
 {
-    return slot->state == MP__SLOT_READY && !slot->cut;
+    return slot->state == MP__SLOT_READY && !slot->asked;
 }
 
 /* One piece; and more from the jobs behind it when it was the last of its own. A job that cannot be given (no chunk to be
@@ -274,7 +274,7 @@ static bool slot_can_share(const mp__slot *slot, uint64_t stays)
 static uint64_t recall_due(const mp__core *core, const mp__slot *slot)
 {
     uint64_t stays = slot->kept > slot->done ? slot->kept - slot->done : 1;
-    if (!slot_works(slot) || slot->cut || !slot_can_share(slot, stays))
+    if (!slot_works(slot) || slot->asked || !slot_can_share(slot, stays))
         return MP__NEVER;
     bool long_items = core->paces[slot->chunks.head->job->task].item_ns >= MP__RECALL_ITEM_NS;
     return long_items ? slot->recalled_at : slot->moved_at + MP__RECALL_NS;
@@ -287,7 +287,7 @@ static bool someone_idles(const mp__core *core)
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
         idle += slot_takes(slot) && !slot->items;
-        asked += slot->cut != NULL;
+        asked += slot->asked;
     }
     return idle > asked;
 }
@@ -310,8 +310,8 @@ static void slot_recall(mp__core *core, mp__slot *slot)
 {
     slot->moved_at = core->now;
     slot->recalled_at = core->now + MP__RECALL_NS;
-    slot->cut = mp__chunk_take(core, chunk_reserve(core));
-    if (slot->cut)
+    slot->asked = core->spare_count > chunk_reserve(core);
+    if (slot->asked)
         mp__slot_want(core, slot, MP__ACT_RECALL);
 }
 
