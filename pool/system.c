@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 mp__system_calls mp__system = {
@@ -14,6 +15,8 @@ mp__system_calls mp__system = {
     .mmap = mmap,
     .epoll_create1 = epoll_create1,
     .epoll_ctl = epoll_ctl,
+    .eventfd = eventfd,
+    .pthread_create = pthread_create,
     .read = read,
     .writev = writev,
     .sendmsg = sendmsg,
