@@ -396,7 +396,8 @@ static void begin_storm(weather *s, uint32_t seed)
         s->waiting[i] = ITEMS - 1 - i;
         storm_in[i] = (int64_t)i;
         storm_out[i] = -1;
-        has_ended[i] = runs[i] = 0;
+        has_ended[i] = false;
+        runs[i] = 0;
     }
     for (uint32_t k = 0; k < LANES; k++) {
         s->lanes[k].items = malloc(4 * ITEMS * sizeof(size_t));
