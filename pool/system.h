@@ -22,6 +22,8 @@ typedef struct mp__system_calls {
     void *(*mmap)(void *at, size_t size, int protection, int flags, int fd, off_t offset);
     int (*epoll_create1)(int flags);
     int (*epoll_ctl)(int epoll, int operation, int fd, struct epoll_event *event);
+    int (*eventfd)(unsigned count, int flags);
+    int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
     ssize_t (*read)(int fd, void *bytes, size_t size);
     ssize_t (*writev)(int fd, const struct iovec *pieces, int count);
     ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
