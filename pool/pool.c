@@ -43,6 +43,14 @@ static mp_status count_workers(const mp_pool_options *options, uint32_t *slots, 
     return MP_OK;
 }
 
+static mp_status find_hook(const mp__task_table *tasks, const mp_hook *hook, mp__hook *found, mp_error *error)
+{
+    if (!hook->task)
+        return MP_OK;
+    *found = (mp__hook){.task = hook->task, .value = hook->input};
+    return mp__task_table_find(tasks, hook->task, &found->index, error);
+}
+
 static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_error *error)
 {
     mp__backend_config config = {0};
@@ -56,7 +64,13 @@ static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_er
     }
     made->owner = getpid();
     config.tasks = &made->tasks;
-    status = mp__dispatch_open(&made->dispatch, &mp__process_backend, &config, error);
+    config.start_method = options->start_method;
+    config.name_prefix = options->thread_name_prefix;
+    status = find_hook(&made->tasks, &options->initializer, &config.initializer, error);
+    if (!status)
+        status = find_hook(&made->tasks, &options->finalizer, &config.finalizer, error);
+    if (!status)
+        status = mp__dispatch_open(&made->dispatch, &mp__process_backend, &config, error);
     if (status) {
         mp__task_table_fini(&made->tasks);
         free(made);
