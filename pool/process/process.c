@@ -29,7 +29,7 @@ enum { ABOUT_CONTROL, ABOUT_OWED, ABOUT_RESULTS, ABOUT_TASKS, READY_MAX = 64, CR
 
 struct mp__workers {
     /* fixed at open */
-    const mp__task_table *tasks;
+    mp__terms terms;
     const char *name_prefix;
     pid_t zygote;
     int control, epoll, owed_fd;
@@ -226,7 +226,7 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t p
     mp__link *link = w->links[slot];
     int theirs[MP__CONTROL_FDS];
     forgive(w, link);
-    bool ok = mp__link_open(link, (mp__life){slot, generation, place}, pipe_size(w), theirs);
+    bool ok = mp__link_open(link, &w->terms, (mp__life){slot, generation, place}, pipe_size(w), theirs);
     if (ok) {
         ok = begin_life(w, link, theirs);
         for (int i = 0; i < MP__CONTROL_FDS; i++)
@@ -254,7 +254,7 @@ static void kill_worker(mp__workers *w, uint32_t slot, bool hard);
 static void send_item(mp__workers *w, uint32_t slot, const mp__item *item)
 {
     mp__link *link = w->links[slot];
-    mp__link_send(link, w->tasks, item);
+    mp__link_send(link, item);
     if (link->distrusted)
         kill_worker(w, slot, true);
 }
@@ -403,8 +403,13 @@ static bool next_of_link(mp__workers *w, mp__event *event)
 {
     mp__link *link = w->reading;
     bool got = mp__link_next(link, event);
-    if (!got || event->kind == MP__EV_LOST)
+    bool over = got && (event->kind == MP__EV_LOST || event->kind == MP__EV_START_FAILED);
+    if (!got || over)
         w->reading = NULL;
+    if (got && (event->kind == MP__EV_GREETED || event->kind == MP__EV_READY))
+        flush(w, link->life.slot);
+    if (link->refused && !over)
+        kill_worker(w, link->life.slot, true);
     if (link->state == MP__LINK_ENDED || (link->state == MP__LINK_OPEN && link->distrusted))
         unwatch(w, link);
     return got;
@@ -495,7 +500,8 @@ static void close_all(mp__workers *w)
 /* All signals are blocked across the fork, so that no handler of the program's runs in the zygote. */
 static pid_t fork_zygote(mp__workers *w, int theirs)
 {
-    mp__zygote_config config = {.control = theirs, .owner = getpid(), .tasks = w->tasks, .name_prefix = w->name_prefix};
+    mp__zygote_config config = {
+        .control = theirs, .owner = getpid(), .tasks = w->terms.tasks, .name_prefix = w->name_prefix};
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &config.mask);
@@ -543,7 +549,7 @@ static mp_status open_all(mp__workers **workers, const mp__backend_config *confi
     mp__workers *w = mp__memory.calloc(1, sizeof *w);
     if (!w)
         return mp__failure(error, MP_ENOMEM, "no memory for a pool");
-    w->tasks = config->tasks;
+    w->terms = (mp__terms){.tasks = config->tasks, .initializer = config->initializer, .finalizer = config->finalizer};
     w->name_prefix = config->name_prefix ? config->name_prefix : "mp-worker";
     w->control = w->epoll = w->owed_fd = w->zygote = -1;
     if (!set_up(w, config->slots)) {

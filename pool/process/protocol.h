@@ -1,7 +1,7 @@
 /* What parent, zygote and worker say to each other. FORMAT.md (serial/) has the frames; here stands what is in them.
  *
  *     parent  <--- control socket: mp__control, one packet each --->  zygote     START, KILL / FAILED, DIED
- *     parent  ---- tasks pipe: frames ---> worker                                RUN, ITEM, REFUSED, RESUME, STOP
+ *     parent  ---- tasks pipe: frames ---> worker                     RUN, ITEM, REFUSED, RESUME, INIT, FINI, STOP
  *     parent  <--- results pipe: frames -- worker                                HELLO, VALUE, FAILURE
  *     parent  <--- shared memory: mp__shared --> worker                          what it runs; results not yet in the pipe
  *
@@ -22,13 +22,17 @@ enum {
     MP__REFUSED =
         3,          /* mp__refusal: an item that could not be encoded; the worker sends it back in its place as a FAILURE */
     MP__RESUME = 4, /* raw u64: this recall is over, items count again */
-    MP__STOP = 5,   /* leave */
-    /* from the worker; one VALUE or FAILURE for each ITEM or REFUSED that was not recalled, in order */
+    MP__STOP = 5,   /* run the finalizer, and leave */
+    MP__INIT = 9,   /* the initializer's input, behind a RUN of it; a VALUE or FAILURE answers, before any other */
+    MP__FINI = 10,  /* the finalizer's input, likewise, kept for STOP; nothing answers */
+    /* from the worker; one VALUE or FAILURE for INIT, and for each ITEM or REFUSED that was not recalled, in order */
     MP__HELLO = 6,   /* raw mp__hello: first of all */
     MP__VALUE = 7,   /* a value of the task's output type */
     MP__FAILURE = 8, /* mp__refusal */
 };
-#define MP__TO_WORKER (1u << MP__RUN | 1u << MP__ITEM | 1u << MP__REFUSED | 1u << MP__RESUME | 1u << MP__STOP)
+#define MP__TO_WORKER                                                                                                      \
+    (1u << MP__RUN | 1u << MP__ITEM | 1u << MP__REFUSED | 1u << MP__RESUME | 1u << MP__STOP | 1u << MP__INIT |             \
+     1u << MP__FINI)
 #define MP__FROM_WORKER (1u << MP__HELLO | 1u << MP__VALUE | 1u << MP__FAILURE)
 
 enum { MP__PROTOCOL = 1 };
