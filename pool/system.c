@@ -7,6 +7,7 @@
 
 mp__system_calls mp__system = {
     .fork = fork,
+    .execve = execve,
     .pipe2 = pipe2,
     .socketpair = socketpair,
     .memfd_create = memfd_create,

@@ -236,16 +236,71 @@ static bool take_initialized(mp__link *link, mp__event *event)
     return true;
 }
 
+#define LOAD_FIRST "load what registers tasks before mp_main, or use MP_FORK"
+
+/* All that it has is ours too: it lacks one. */
+static bool refuse_lacking(mp__link *link)
+{
+    const mp__task_table *tasks = link->terms->tasks;
+    if (link->lines_come < tasks->count)
+        mp__failure(&link->error, MP_EMISMATCH, "a worker was executed, but task '%s' is not known to it: " LOAD_FIRST,
+                    tasks->rows[link->lines_come].name);
+    else
+        mp__failure(&link->error, MP_EMISMATCH,
+                    "a worker was executed, but does not have this program's tasks: " LOAD_FIRST);
+    return refuse_life(link);
+}
+
+/* Both tables are sorted, so the first line that differs says what it is. */
+static bool take_line(mp__link *link, mp__event *event)
+{
+    const mp__task_table *tasks = link->terms->tasks;
+    mp__task_line line;
+    if (link->frame.kind != MP__TASK || link->frame.size != sizeof line)
+        return nonsense(link, event, "a task that is none");
+    memcpy(&line, link->frame.data, sizeof line);
+    line.name[sizeof line.name - 1] = 0;
+    const mp__task_row *row = link->lines_come < tasks->count ? &tasks->rows[link->lines_come] : NULL;
+    int order = row ? strcmp(line.name, row->name) : -1;
+    if (order > 0)
+        return refuse_lacking(link);
+    if (order == 0 && line.hash == row->hash)
+        return ++link->lines_come == link->lines && refuse_lacking(link);
+    if (order < 0)
+        mp__failure(
+            &link->error, MP_EMISMATCH,
+            "a worker was executed, but has a task '%s', which this program had not when the pool was opened: " LOAD_FIRST,
+            line.name);
+    else
+        mp__failure(&link->error, MP_EMISMATCH,
+                    "a worker was executed, but task '%s' has other types there than in this program: " LOAD_FIRST,
+                    line.name);
+    return refuse_life(link);
+}
+
+/* Only what stands first in it is the same in every version. */
 static bool take_hello(mp__link *link, mp__event *event)
 {
-    mp__hello hello;
-    if (link->frame.size != sizeof hello || link->stage != MP__LINK_UNHEARD)
-        return nonsense(link, event, "a second greeting");
-    memcpy(&hello, link->frame.data, sizeof hello);
-    if (hello.protocol != MP__PROTOCOL || hello.pid <= 0)
-        return nonsense(link, event, "a greeting of another version");
+    mp__hello hello = {.protocol = 0};
+    const size_t least = offsetof(mp__hello, hash);
+    if (link->frame.size < least || link->stage != MP__LINK_UNHEARD)
+        return nonsense(link, event, "a greeting that is none");
+    memcpy(&hello, link->frame.data, link->frame.size < sizeof hello ? link->frame.size : sizeof hello);
+    if (hello.pid <= 0)
+        return nonsense(link, event, "a greeting that is none");
     link->pid = link->pid ? link->pid : hello.pid; /* the zygote knows better, if it has told */
-    return admit(link, event);
+    char version[sizeof hello.version + 1] = {0};
+    memcpy(version, hello.version, sizeof hello.version);
+    if (hello.protocol != MP__PROTOCOL || strcmp(version, mp_version()) != 0) {
+        mp__failure(&link->error, MP_EMISMATCH, "a worker was executed with another version of millpond (%.8s) than %s",
+                    version, mp_version());
+        return refuse_life(link);
+    }
+    if (hello.hash == link->terms->hash)
+        return admit(link, event);
+    link->stage = MP__LINK_OTHER;
+    link->lines = hello.tasks;
+    return !link->lines && refuse_lacking(link);
 }
 
 /* False: there is no event of it. */
@@ -265,6 +320,8 @@ static bool take_frame(mp__link *link, mp__event *event)
         return take_hello(link, event);
     if (link->stage == MP__LINK_UNHEARD)
         return nonsense(link, event, "results before a greeting");
+    if (link->stage == MP__LINK_OTHER)
+        return take_line(link, event);
     if (link->stage == MP__LINK_GREETED)
         return take_initialized(link, event);
     if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
@@ -328,6 +385,7 @@ static void describe_end(mp__link *link)
     int code = link->has_status && WIFEXITED(link->status) ? WEXITSTATUS(link->status) : -1;
     const char *when = link->stage == MP__LINK_READY     ? "in the middle of its work"
                        : link->stage == MP__LINK_GREETED ? "in its initializer"
+                       : link->terms->executed           ? "before it was ready: is mp_main called first in main?"
                                                          : "before it was ready";
     const char *ours = code == MP__EXIT_SETUP ? ": it could not get the memory or the descriptors that it needs"
                        : code == MP__EXIT_PROTOCOL
@@ -340,6 +398,8 @@ static void describe_end(mp__link *link)
                     text ? text : "unknown", link->stage == MP__LINK_READY ? "" : " ",
                     link->stage == MP__LINK_READY ? "" : when,
                     signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "");
+    } else if (!known && code == MP__EXIT_MISMATCH && link->stage == MP__LINK_UNHEARD) {
+        mp__failure(error, MP_EMISMATCH, "a worker was executed with another version of millpond than %s", mp_version());
     } else if (!known && code >= 0) {
         mp__failure(error, MP_ECRASHED, "the worker exited with code %d %s%s", code, when, ours);
     } else if (!known) {

@@ -10,13 +10,15 @@
  *               `---------------^                       DEAD: reported; the pipe is read to its end. TAIL: then the buffer */
 typedef enum mp__link_state { MP__LINK_NONE, MP__LINK_OPEN, MP__LINK_ENDED, MP__LINK_DEAD, MP__LINK_TAIL } mp__link_state;
 
-/* How far a worker has come: nothing heard of it; it runs its initializer; it takes items. */
-typedef enum mp__link_stage { MP__LINK_UNHEARD, MP__LINK_GREETED, MP__LINK_READY } mp__link_stage;
+/* How far a worker has come: nothing heard of it; it has other tasks, and shows them; it runs its initializer; it takes items. */
+typedef enum mp__link_stage { MP__LINK_UNHEARD, MP__LINK_OTHER, MP__LINK_GREETED, MP__LINK_READY } mp__link_stage;
 
 /* What holds for all workers of a pool. */
 typedef struct mp__terms {
     const mp__task_table *tasks;
+    uint64_t hash; /* of `tasks` */
     mp__hook initializer, finalizer;
+    bool executed; /* they are, or what they are forked from */
 } mp__terms;
 
 /* Which life it is, and whose: see core.h. */
@@ -43,14 +45,15 @@ typedef struct mp__link {
 
     mp__frame_reader reader;
     mp__link_stage stage;
-    uint64_t frames;   /* that have come */
-    uint64_t opening;  /* of them before it was ready: no item's results */
-    uint64_t received; /* bytes of its stream that have come, by whatever way */
-    int read_error;    /* errno of its pipe */
-    bool distrusted;   /* it spoke nonsense, or is refused: nothing more is read */
-    bool refused;      /* it could not begin, and `error` says why: it is killed, and its end is START_FAILED */
-    unsigned budget;   /* reads left before others have their turn */
-    mp__frame frame;   /* of the event that was given out last */
+    uint64_t frames;            /* that have come */
+    uint64_t opening;           /* of them before it was ready: no item's results */
+    uint64_t lines, lines_come; /* OTHER: how many tasks it has to show, and has shown */
+    uint64_t received;          /* bytes of its stream that have come, by whatever way */
+    int read_error;             /* errno of its pipe */
+    bool distrusted;            /* it spoke nonsense, or is refused: nothing more is read */
+    bool refused;               /* it could not begin, and `error` says why: it is killed, and its end is START_FAILED */
+    unsigned budget;            /* reads left before others have their turn */
+    mp__frame frame;            /* of the event that was given out last */
     mp_error error;
 
     bool has_status; /* of waitpid */

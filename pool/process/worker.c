@@ -5,11 +5,13 @@
  * is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
  *
  * It holds five descriptors: 0 is /dev/null, 1 and 2 are the program's, then its two pipes. It leaves by _exit, always: the
- * program's atexit handlers and unflushed files belong to the parent. Whatever else goes wrong here (no memory for a value, a
+ * program's atexit handlers and unflushed files belong to the parent, or, where it was executed, to no one. Whatever else goes wrong here (no memory for a value, a
  * result that cannot be encoded) is its item's failure. */
 #include "pool/process/worker.h"
 #include "pool/call.h"
 #include "pool/clock.h"
+#include "pool/main.h"
+#include "pool/process/inheritance.h"
 #include "pool/process/outbox.h"
 #include "pool/process/protocol.h"
 #include "pool/system.h"
@@ -474,12 +476,30 @@ static void take_descriptors(worker *w)
         _exit(MP__EXIT_SETUP);
     mp__close_between(3, w->tasks_fd - 1);
     mp__close_between(w->results_fd + 1, INT_MAX);
+    mp__main_forget_descriptor();
+}
+
+/* Where the parent will find that this is not its table, it is shown ours. */
+static void greet(worker *w)
+{
+    const mp__task_table *tasks = w->start->tasks;
+    uint64_t hash = w->start->executed ? mp__task_table_hash(tasks) : w->start->wanted_hash;
+    mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid(), .hash = hash, .tasks = tasks->count};
+    memcpy(hello.version, mp_version(), strnlen(mp_version(), sizeof hello.version));
+    put_raw(w, MP__HELLO, &hello, sizeof hello);
+    for (size_t i = 0; hash != w->start->wanted_hash && i < tasks->count; i++) {
+        mp__task_line line = {.hash = tasks->rows[i].hash};
+        strcpy(line.name, tasks->rows[i].name);
+        put_raw(w, MP__TASK, &line, sizeof line);
+    }
 }
 
 _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     follow(start);
-    is_copy = false; /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
+    if (start->executed)
+        mp__inherit_signals(); /* its constructors may have set some */
+    is_copy = false;           /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
     worker w = {.start = start, .until_look = 1};
     take_descriptors(&w);
     take_name(&w);
@@ -491,8 +511,7 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
         _exit(MP__EXIT_SETUP);
     on_exit(left_by_exit, NULL);
     pthread_atfork(NULL, NULL, become_copy);
-    mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid()};
-    put_raw(&w, MP__HELLO, &hello, sizeof hello);
+    greet(&w);
     w.looked_at = w.flushed_at = mp__now();
     sigset_t mask = start->mask;
     sigdelset(&mask, SIGTERM); /* which is how it is asked to end, whatever the program does with it itself */
