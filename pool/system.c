@@ -8,8 +8,7 @@
 
 mp__system_calls mp__system = {
     .fork = fork,
-    .pthread_create = pthread_create,
-    .eventfd = eventfd,
+    .execve = execve,
     .pipe2 = pipe2,
     .socketpair = socketpair,
     .memfd_create = memfd_create,

@@ -13,8 +13,7 @@
 /* Tests put their own functions in before they open a pool; the zygote and the workers inherit them. */
 typedef struct mp__system_calls {
     pid_t (*fork)(void);
-    int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
-    int (*eventfd)(unsigned count, int flags);
+    int (*execve)(const char *path, char *const argv[], char *const environment[]);
     int (*pipe2)(int ends[2], int flags);
     int (*socketpair)(int domain, int type, int protocol, int ends[2]);
     int (*memfd_create)(const char *name, unsigned flags);
