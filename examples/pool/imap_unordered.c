@@ -26,7 +26,7 @@ int main(int argc, char **argv)
         int count;
         mp_status status;
         while ((status = mp_iter_next(results, &count, MP_FOREVER, .index = &index)) != MP_END) {
-            steps[index] = status == MP_OK ? count : -1;
+            steps[index] = status == MP_OK ? count : -1; /* one that fails costs itself, here too */
             came++;
         }
         mp_iter_free(&results);
@@ -35,5 +35,8 @@ int main(int argc, char **argv)
         return mp_perror(&error), 1;
     printf("%d results came\n", came);
     for (int i = 0; i < 8; i++)
-        printf("%lld: %d\n", (long long)starts[i], steps[i]);
+        if (steps[i] < 0)
+            printf("%lld: failed\n", (long long)starts[i]);
+        else
+            printf("%lld: %d steps\n", (long long)starts[i], steps[i]);
 }
