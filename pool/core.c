@@ -467,9 +467,21 @@ static bool next_wanted(mp__core *core, mp__core_action *action)
     return false;
 }
 
+/* Chunks become spare when ends are told, and with results of workers that take no more: others may idle for want of one. */
+static void feed_starved(mp__core *core)
+{
+    if (!core->starved || core->spare_count <= chunk_reserve(core))
+        return;
+    core->starved = false;
+    mp__plan_all(core, NULL);
+}
+
 bool mp__core_next(mp__core *core, mp__core_action *action)
 {
-    return mp__items_next_end(core, action) || mp__items_next_done(core, action) || next_wanted(core, action);
+    if (mp__items_next_end(core, action) || mp__items_next_done(core, action))
+        return true;
+    feed_starved(core);
+    return next_wanted(core, action);
 }
 
 bool mp__core_unsent(mp__core *core, uint32_t index, mp__core_item *item)

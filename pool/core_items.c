@@ -11,8 +11,10 @@
 
 mp__chunk *mp__chunk_take(mp__core *core, size_t reserve)
 {
-    if (core->spare_count <= reserve)
+    if (core->spare_count <= reserve) {
+        core->starved = true;
         return NULL;
+    }
     mp__chunk *chunk = core->spare;
     core->spare = chunk->next;
     core->spare_count--;

@@ -93,6 +93,7 @@ struct mp__core {
     uint64_t pinned; /* jobs in the queues of places */
     mp__chunk *spare;
     size_t spare_count;
+    bool starved;                          /* someone could not have one since all was last planned */
     mp__queue queue;                       /* jobs with items to hand out, but pinned ones */
     mp__chunks ended;                      /* waiting to be told: MP__ACT_FAIL */
     mp__core_job *done_head, *done_tail;   /* waiting to be told: MP__ACT_DONE */
