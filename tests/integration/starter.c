@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WORKERS = 2, N = 100, THREADS = 30 };
+enum { WORKERS = 2, N = 100, THREADS = 10 };
 
 static mp_start_method method;
 
