@@ -40,6 +40,7 @@ typedef struct worker {
     bool owns;           /* its result can point to memory */
     void *room;          /* for such a one */
     size_t room_size;
+    mp_none nothing; /* for one that is nothing: such items may have one place together, which no worker writes to */
     mp_call call;
     uint64_t looked_at, told_at; /* ns */
     uint64_t item_ns; /* how long an item of the task may take: the longest lately, half of it forgotten at each look */
@@ -72,7 +73,8 @@ static void fail_item(worker *w, mp_status status, const char *message)
 {
     mp__lane_item *item = w->item;
     size_t size = strlen(message) + 1;
-    memset(item->out, 0, w->task->output->size);
+    if (w->task->output->kind != MP__NONE)
+        memset(item->out, 0, w->task->output->size);
     item->status = status;
     item->message = mp__memory.malloc(size); /* in the place of `value`, which is done with */
     if (item->message)
@@ -108,6 +110,8 @@ static void take_task(worker *w, const mp__lane_item *item)
 static void *place_of_result(worker *w)
 {
     size_t need = w->task->output->size;
+    if (w->task->output->kind == MP__NONE)
+        return &w->nothing;
     if (!w->owns)
         return w->item->out;
     if (need > w->room_size) {
