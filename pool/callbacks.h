@@ -14,7 +14,7 @@ typedef struct mp__callback {
 /* Guarded by the pool's lock. */
 typedef struct mp__callbacks {
     mp__callback *head, *tail; /* waiting, in order of completion */
-    bool running;              /* one has been taken and has not returned */
+    mp__callback *running;     /* has been taken and has not returned; NULL: none */
     bool thread_runs, stop;
     pthread_t thread;
     pthread_cond_t wanted; /* `head` or `stop` */

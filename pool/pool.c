@@ -35,6 +35,14 @@ static mp_status check_task(const mp_pool *pool, const mp_task *task, uint32_t *
                        task->name);
 }
 
+/* The error of a call says which task it was about, if that can be told. */
+static mp_status named(mp_status status, const mp_task *task, mp_error *error)
+{
+    if (status && error && task && task->layout == sizeof *task && task->name)
+        strncpy(error->task, task->name, MP_NAME_MAX - 1);
+    return status;
+}
+
 mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index, mp_error *error)
 {
     mp_status status = mp__pool_check(pool, error);
@@ -42,9 +50,7 @@ mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_
         status = check_task(pool, task, index, error);
     if (!status && chunksize < 0)
         status = mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen", chunksize);
-    if (status && error && task && task->layout == sizeof *task && task->name)
-        strncpy(error->task, task->name, MP_NAME_MAX - 1);
-    return status;
+    return named(status, task, error);
 }
 
 static mp_status check_count(const mp_type *type, size_t n, mp_error *error)
@@ -54,22 +60,25 @@ static mp_status check_count(const mp_type *type, size_t n, mp_error *error)
                : mp__failure(error, MP_EINVAL, "there cannot be an array of %zu items: is n right?", n);
 }
 
+static mp_status check_array(const mp_task *task, const mp_type *type, const void *values, size_t n, bool gives, mp_error *error)
+{
+    if (n && !values && !mp__is_none(type))
+        return gives ? mp__failure(error, MP_EINVAL,
+                                   "task '%s' gives a '%s' for each item but there is no array for them: pass one of %zu",
+                                   task->name, type->name, n)
+                     : mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
+                                   type->name);
+    return check_count(type, n, error);
+}
+
 mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n, mp_error *error)
 {
-    if (n && !items && !mp__is_none(task->input))
-        return mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
-                           task->input->name);
-    return check_count(task->input, n, error);
+    return named(check_array(task, task->input, items, n, false, error), task, error);
 }
 
 mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error)
 {
-    if (n && !out && !mp__is_none(task->output))
-        return mp__failure(error, MP_EINVAL,
-                           "task '%s' gives a '%s' for each item but there is no array for them: pass one of "
-                           "%zu",
-                           task->name, task->output->name, n);
-    return check_count(task->output, n, error);
+    return named(check_array(task, task->output, out, n, true, error), task, error);
 }
 
 /* --- open ---------------------------------------------------------------------------------------------------------------- */

@@ -40,7 +40,7 @@ typedef struct worker {
     bool owns;           /* its result can point to memory */
     void *room;          /* for such a one */
     size_t room_size;
-    mp_none nothing; /* for one that is nothing: such items may have one place together, which no worker writes to */
+    mp_none nothing; /* the result of tasks without one: the places of theirs need not be apart */
     mp_call call;
     uint64_t looked_at, told_at; /* ns */
     uint64_t item_ns; /* how long an item of the task may take: the longest lately, half of it forgotten at each look */
