@@ -433,15 +433,6 @@ void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint
 
 /* --- actions ----------------------------------------------------------------------------------------------------------- */
 
-/* A slot is sent nothing before it was told to cancel what runs: that would be cancelled too. */
-static void slot_told(mp__core *core, mp__slot *slot, mp__action_kind kind)
-{
-    slot->wants &= ~(1u << kind);
-    core->counts.started += kind == MP__ACT_START;
-    if (kind == MP__ACT_CANCEL && slot->state == MP__SLOT_READY && slot->cursor)
-        mp__slot_want(core, slot, MP__ACT_SEND);
-}
-
 static bool next_wanted(mp__core *core, mp__core_action *action)
 {
     static const mp__action_kind order[] = {MP__ACT_KILL,   MP__ACT_START, MP__ACT_RECALL,
@@ -451,7 +442,8 @@ static bool next_wanted(mp__core *core, mp__core_action *action)
         for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
             if (!slot_wants(slot, order[i]))
                 continue;
-            slot_told(core, slot, order[i]);
+            slot->wants &= ~(1u << order[i]);
+            core->counts.started += order[i] == MP__ACT_START;
             *action = (mp__core_action){.kind = order[i],
                                         .slot = slot->index,
                                         .generation = slot->generation,
@@ -484,6 +476,8 @@ bool mp__core_next(mp__core *core, mp__core_action *action)
     return next_wanted(core, action);
 }
 
+/* Nothing while a recall is under way, nor before what runs has been told that nobody waits for it: what comes behind would be
+ * told too. */
 bool mp__core_unsent(mp__core *core, uint32_t index, mp__core_item *item)
 {
     const mp__slot *slot = core->slots[index];

@@ -79,10 +79,10 @@ static mp__core_job *slot_first(const mp__core *core, const mp__slot *slot)
 
 /* --- handing out ------------------------------------------------------------------------------------------------------- */
 
-/* Nobody knows how many items an open job will have: its pieces are as long as what is there. */
+/* An open job's may grow with it. It has items: it is in a queue. */
 static size_t job_unit(const mp__core_job *job)
 {
-    return !job->chunksize ? 1 : job->open || job->chunksize < job->n ? job->chunksize : job->n;
+    return !job->chunksize ? 1 : job->chunksize < job->n ? job->chunksize : job->n;
 }
 
 /* How many items of this job a worker should have at a time: at least two chunks. */

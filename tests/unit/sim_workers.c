@@ -387,11 +387,9 @@ static bool step_alive(sim_world *sim, uint32_t slot)
         see_recall(sim, slot);
     else if (w->seen && !w->silent && (!lazy || sim_chance(sim, 400)))
         tell_recalled(sim, slot);
-    else if (w->started > w->finished && goes_on_running(sim, w))
-        return lazy;
-    else if (w->started > w->finished)
+    else if (w->started > w->finished && !goes_on_running(sim, w))
         ledger_finish(sim, slot, w->fifo[w->finished++]);
-    else if (w->started < w->sent && w->started < w->limit)
+    else if (w->started == w->finished && w->started < w->sent && w->started < w->limit)
         ledger_start(sim, slot, w->fifo[w->started++]);
     else if (w->full)
         send_items(sim, slot, 1 + sim_below(sim, 8));

@@ -72,7 +72,7 @@ CHECK(core_places, life_of_few_items__was_sent_its_last__retires_and_is_replaced
     ready(1);
     cr_assert_eq(counts().ready, 2);
     cr_assert_eq(first_sent[1], 3);
-    cr_assert(result(0) == 1 && result(0) == 2, "it still answers for what it has");
+    results(0, 2); /* it still answers for what it has */
     lost(0, 3);
     cr_assert_eq(counts().lost, 0);
     cr_assert_eq(action_count, 0);
@@ -169,22 +169,42 @@ CHECK(core_places, retiring__terminate__is_killed_as_any_other)
     pool_ends();
 }
 
+CHECK(core_places, life_of_one_item__its_replacements_fail__is_waited_for_before_giving_up)
+{
+    mp__core_job job;
+    pool_with_lives_of(1, 1);
+    submit(&job, 2, 0);
+    for (int i = 0; i < 2 * MP__FAILURES_MAX; i++) {
+        start_failed(1);
+        if (!asked(MP__ACT_START, 0))
+            at(mp__core_deadline(core));
+        cr_assert(asked_of(MP__ACT_START, 1));
+    }
+    cr_assert_eq(mp__core_get_state(core), MP__RUNNING);
+    results(0, 1);
+    lost(0, 1);
+    cr_assert_eq(mp__core_get_state(core), MP__RUNNING, "it did something: it is no time to give up");
+    pool_ends();
+}
+
 /* What came back is more than the idle life may have, and there is no chunk to cut it with. */
 CHECK(core_places, life_of_few_items__too_little_left_for_what_there_is__makes_room_for_a_new_one)
 {
-    mp__core_job a = {.n = 3, .chunksize = 3, .open = true}, b = {.n = 4, .chunksize = 4, .open = true};
-    pool_runs_as(&(mp__core_config){.workers = 1, .tasks = 1, .life_items = 4, .chunks = 1});
-    submit_job(&a);
-    results(0, 3);
-    cr_assert_eq(asked_times(MP__ACT_STOP), 0);
+    mp__core_job a, b = {.n = 2, .chunksize = 2, .open = true}, c = {.n = 2, .chunksize = 2, .open = true};
+    pool_runs_as(&(mp__core_config){.workers = 2, .tasks = 1, .life_items = 4, .chunks = 1});
+    submit(&a, 3, 3);
     submit_job(&b);
+    submit_job(&c);
+    cr_assert(sent[0] == 3 && sent[1] == 4);
+    results(0, 3);
+    cr_assert_not(asked_of(MP__ACT_STOP, 0));
+    lost(1, 0);
+    cr_assert_eq(sent[0], 3, "it may have one item more, and pieces are of two");
+    cr_assert(asked_of(MP__ACT_STOP, 0));
+    lost(0, 3);
+    cr_assert(counts().lost == 1 && asked(MP__ACT_START, 0)->place == 0);
+    ready(0);
     cr_assert_eq(sent[0], 4);
-    cr_assert(asked_of(MP__ACT_STOP, 0) && asked_of(MP__ACT_START, 1));
-    ready(1);
-    cr_assert_eq(sent[1], 0, "the only chunk is with the first one");
-    results(0, 1);
-    cr_assert_eq(sent[1], 3);
-    seal(&a);
     pool_ends();
 }
 
@@ -300,6 +320,20 @@ CHECK(core_places, resize__fewer__what_was_sent_and_has_not_started_is_asked_bac
     pool_ends();
 }
 
+CHECK(core_places, resize__fewer__those_that_leave_have_no_share_of_what_comes)
+{
+    mp__core_job two, job;
+    pool_runs(2);
+    items_take(1000);
+    submit(&two, 2, 0);
+    resize(1);
+    results(0, 1);
+    cr_assert_eq(counts().ready, 2);
+    submit(&job, 100, 0);
+    cr_assert_eq(sent[0], 1 + 51 + 25, "half of what there is, twice");
+    pool_ends();
+}
+
 CHECK(core_places, resize__fewer__one_that_starts_leaves_when_ready_or_is_killed)
 {
     pool_starts(3);
@@ -337,6 +371,24 @@ CHECK(core_places, resize__fewer_and_more_again__who_starts_has_its_time_again)
     pool_ends();
 }
 
+CHECK(core_places, resize__those_that_leave_have_not_failed_however_little_they_did)
+{
+    pool_runs(2);
+    for (uint64_t i = 1; i <= 20; i++) {
+        resize(1);
+        if (i % 2) {
+            at(i * 2 * MP__GRACE_NS);
+            cr_assert(asked_of(MP__ACT_KILL, 1));
+        }
+        lost(1, 0);
+        resize(2);
+        cr_assert(asked_of(MP__ACT_START, 1), "at once");
+        ready(1);
+    }
+    cr_assert_eq(counts().lost, 0);
+    pool_ends();
+}
+
 CHECK(core_places, resize__fewer_and_more_again__a_new_life_starts_beside_the_one_that_leaves)
 {
     mp__core_job job;
@@ -349,6 +401,23 @@ CHECK(core_places, resize__fewer_and_more_again__a_new_life_starts_beside_the_on
     ready(asked(MP__ACT_START, 0)->slot);
     cr_assert_eq(asked_times(MP__ACT_SEND), 1);
     cr_assert_eq(result(1), 2);
+    pool_ends();
+}
+
+CHECK(core_places, resize__fewer__a_recall_that_was_due_is_still_asked_for)
+{
+    mp__core_job one, job;
+    pool_runs(2);
+    items_take(MP__RECALL_ITEM_NS);
+    submit(&one, 1, 0);
+    submit(&job, 4, 4);
+    cr_assert_eq(sent[1], 4);
+    results(0, 1);
+    mp__core_time(core, MP__RECALL_NS);
+    cr_assert_eq(resize(1), MP_OK);
+    cr_assert(asked_of(MP__ACT_RECALL, 1) && asked_of(MP__ACT_STOP, 1));
+    recalled(1, 1);
+    cr_assert_gt(sent[0], 1);
     pool_ends();
 }
 
