@@ -7,8 +7,8 @@
 /* Part of what has a callback. */
 typedef struct mp__callback {
     struct mp__callback *next;
-    void (*run)(struct mp__callback *callback);           /* the user's code; without the lock */
-    void (*ran)(struct mp__callback *callback);           /* with the lock; the callback may be gone when this returns */
+    void (*run)(struct mp__callback *callback); /* the user's code; without the lock */
+    void (*ran)(struct mp__callback *callback); /* with the lock; the callback may be gone when this returns */
 } mp__callback;
 
 /* Guarded by the pool's lock. */

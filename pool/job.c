@@ -83,5 +83,4 @@ static void sync_done(mp__job *job)
         pthread_cond_signal(finished);
 }
 
-const mp__job_kind mp__sync_job_kind = {
-    .locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = sync_done};
+const mp__job_kind mp__sync_job_kind = {.locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = sync_done};
