@@ -132,7 +132,6 @@ uint64_t mp__lane_recall(mp__lane *lane)
     lane->epoch++;
     lane->put = ordinal_from(lane->taken, before);
     lane->job = NULL;
-    atomic_store(&lane->sent, in_epoch(lane->epoch, lane->put)); /* nothing to wake for */
     return lane->put;
 }
 
@@ -155,7 +154,7 @@ mp__lane_item *mp__lane_take(mp__lane *lane, uint64_t started)
     return &lane->ring[started % MP__LANE_ITEMS];
 }
 
-/* In the middle of a recall `sent` is of the epoch before: what it says is void, and nothing has come since. */
+/* After a recall `sent` is of the epoch before, until something is sent again: what it says is void. */
 static bool has_items(const mp__lane *lane, uint64_t started)
 {
     uint64_t sent = atomic_load(&lane->sent);

@@ -9,7 +9,7 @@
  * sent, claim: a recall epoch (high 32 bits) and an ordinal (its low 32 bits: the driver knows what is near). `sent` is what the
  * driver has put in, `claim` what the thread has started. The thread starts an item by compare-and-swap of `claim`, in the epoch
  * of the `sent` that it has seen; the driver recalls by adding 1 to the epoch of `claim`: what it finds below is exactly what was
- * started, and everything behind it is forgotten. Then it says `sent` anew, in the new epoch.
+ * started, and everything behind it is forgotten. What it puts in next, it sends in the new epoch.
  *
  *     thread                     driver              what follows
  *     sees sent (e, 9)
@@ -17,7 +17,7 @@
  *                                adds: (e+1, 8)      the driver finds 8: it is counted as started, and runs
  *     sees sent (e, 9)
  *                                adds: (e+1, 7)      the driver finds 7
- *     cas (e, 7) fails           sent (e+1, 7)       item 8 is the driver's again. The thread holds nothing, and as long as the
+ *     cas (e, 7) fails                               item 8 is the driver's again. The thread holds nothing, and as long as the
  *                                                    epochs differ it has nothing to do: it goes to sleep
  *                                puts another 8      in a place that the thread has not looked at: it reads one only once it
  *                                sent (e+1, 8)       has started the item. Wakes it, see mp__lane_publish

@@ -150,9 +150,11 @@ static void account(worker *w)
 {
     uint64_t now = mp__now(), spent = now - w->looked_at, each = spent / (w->looked_items ? w->looked_items : 1);
     atomic_fetch_add_explicit(&w->lane->busy_ns, spent, memory_order_relaxed);
-    uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
-    w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
     w->item_ns = each > w->item_ns / 2 ? each : w->item_ns / 2;
+    uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
+    if (w->item_ns >= SHORT_NS)
+        items = 1;
+    w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
     w->looked_items = 0;
     w->looked_at = now;
 }

@@ -11,46 +11,52 @@ TestSuite(shortage, .timeout = 60);
 
 /* --- being woken ----------------------------------------------------------------------------------------------------------- */
 
-/* One that has just been finished is told of, though its worker is busy with the next. */
-static void finished_is_told(const mp_task *task)
+static mp_status hold_if(const int64_t *in, int64_t *out, mp_call *call)
 {
-    rig r;
-    int64_t in = 5, out[3];
-    make_gate();
+    return *in ? hold(in, out, call) : MP_OK;
+}
+MP_TASK(hold_if, int64_t, int64_t);
+
+static const int64_t holds[] = {0, 1};
+
+/* The first of two items, sent together, is told of while the second runs. */
+static void first_is_told(rig *r, const void *first_job, const void *second_job)
+{
+    int64_t out[2];
+    uint32_t task = task_index(r, TASK(hold_if));
+    for (size_t i = 0; i < 2; i++)
+        kind->send(r->workers, 0,
+                   &(mp__item){.job = i ? second_job : first_job, .task = task, .value = &holds[i], .out = &out[i]});
+    kind->flush(r->workers, 0);
+    cr_assert_eq(await_kind(r, MP__EV_RESULT, 0).count, 1);
     sem_post(&gate);
-    rig_open(&r, 1, (mp__backend_config){0});
-    start_one(&r, 0);
-    send_one(&r, 0, task, 0, &in, &out[0]);
-    send_one(&r, 0, TASK(hold), 1, &in, &out[1]);
-    send_one(&r, 0, TASK(hold), 2, &in, &out[2]);
-    kind->flush(r.workers, 0);
-    cr_assert_eq(await_kind(&r, MP__EV_RESULT, 0).count, 1);
-    for (int i = task == TASK(hold) ? 0 : 1; i < 2; i++)
-        sem_post(&gate);
-    take_results(&r, 2);
-    stop_one(&r, 0);
-    rig_close(&r);
+    cr_assert_eq(await_kind(r, MP__EV_RESULT, 0).count, 1);
 }
 
-CHECK(lane, result__before_a_long_item_of_the_same_job__does_not_wait)
+CHECK(lane, result__before_an_item_that_may_take_long__does_not_wait)
 {
-    finished_is_told(TASK(hold));
+    rig r;
+    make_gate();
+    rig_open(&r, 1, (mp__backend_config){0});
+    start_one(&r, 0);
+    first_is_told(&r, &r, &r); /* nothing is known of the task */
+    first_is_told(&r, &r, &r); /* it has taken long */
+    stop_one(&r, 0);
+    rig_close(&r);
 }
 
 CHECK(lane, result__before_another_job__does_not_wait)
 {
     rig r;
-    static int64_t in[3000], out[3000], last;
+    int64_t out;
     make_gate();
     rig_open(&r, 1, (mp__backend_config){0});
     start_one(&r, 0);
-    for (size_t i = 0; i < 3000; i++) /* known to be short by then */
-        send_one(&r, 0, TASK(triple), i, &in[i], &out[i]);
-    send_one(&r, 0, TASK(hold), 0, &in[0], &last);
-    kind->flush(r.workers, 0);
-    take_results(&r, 3000);
-    sem_post(&gate);
-    take_results(&r, 1);
+    for (int i = 0; i < 50; i++) { /* as long as it takes to know that they are short */
+        run_one(&r, 0, TASK(hold_if), &holds[0], &out);
+        await_kind(&r, MP__EV_RESULT, 0);
+    }
+    first_is_told(&r, &r, &out);
     stop_one(&r, 0);
     rig_close(&r);
 }
@@ -72,6 +78,54 @@ CHECK(lane, descriptor__when_next_has_nothing__is_not_readable)
     }
     for (uint32_t slot = 0; slot < 3; slot++)
         stop_one(&r, slot);
+    rig_close(&r);
+}
+
+/* Items come one by one, each when the one before has been told of: whoever sleeps, or is about to, must be woken each time. */
+CHECK(lane, items__one_by_one_on_each_worker__are_all_told)
+{
+    enum { SLOTS = 3 };
+    rig r;
+    int64_t in = 5, out[SLOTS];
+    int left = ROUNDS(60000), running = SLOTS;
+    rig_open(&r, SLOTS, (mp__backend_config){0});
+    uint32_t task = task_index(&r, TASK(triple));
+    for (uint32_t slot = 0; slot < SLOTS; slot++)
+        start_one(&r, slot);
+    for (uint32_t slot = 0; slot < SLOTS; slot++)
+        run_one(&r, slot, TASK(triple), &in, &out[slot]);
+    while (running) {
+        mp__event event = await(&r);
+        cr_assert(event.kind == MP__EV_RESULT && event.count == 1);
+        if (--left < 0) {
+            running--;
+            continue;
+        }
+        kind->send(r.workers, event.slot, &(mp__item){.job = &r, .task = task, .value = &in, .out = &out[event.slot]});
+        kind->flush(r.workers, event.slot);
+    }
+    for (uint32_t slot = 0; slot < SLOTS; slot++)
+        stop_one(&r, slot);
+    rig_close(&r);
+}
+
+/* It comes just when the worker has found nothing to do, and goes to sleep: it must see both, or the item first. */
+CHECK(lane, item_and_stop__as_the_worker_goes_to_sleep__the_item_runs)
+{
+    rig r;
+    int64_t in = 5, out;
+    rig_open(&r, 1, (mp__backend_config){0});
+    for (int i = 0; i < ROUNDS(4000); i++) {
+        start_one(&r, 0);
+        run_one(&r, 0, TASK(triple), &in, &out);
+        await_kind(&r, MP__EV_RESULT, 0);
+        for (volatile int wait = 0; wait < i % 400; wait++)
+            ;
+        run_one(&r, 0, TASK(triple), &in, &out);
+        kind->stop(r.workers, 0);
+        await_kind(&r, MP__EV_RESULT, 0);
+        cr_assert_eq(await_kind(&r, MP__EV_LOST, 0).started, 2);
+    }
     rig_close(&r);
 }
 
