@@ -6,8 +6,9 @@
  * very process was inherited by mistake, and is removed too. One that is still there when a pool is opened says that mp_main was
  * never called in a program that relies on it: without the refusal it would execute itself without end.
  *
- * mp_main runs in the program's first thread, before others; the rest in any. The descriptor is an atomic, because a worker that
- * has lost it opens it again when it needs it. */
+ * mp_main runs in the program's first thread, before others; the rest in any. Workers close all descriptors that are not theirs,
+ * and so do programs that become daemons; the number may be another file's by then. So which file it is has been noted, it is
+ * looked at each time, and opened again if it is not there: hence the atomic. */
 #include "pool/main.h"
 #include "pool/failure.h"
 #include "pool/process/birth.h"
@@ -17,14 +18,19 @@
 #include "pool/registry.h"
 #include "pool/system.h"
 #include "serial/memory.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <millpond/main.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* fixed by mp_main */
 static char *const *arguments;
+static dev_t device;
+static ino_t inode; /* 0: the file could not be opened, for this reason: */
+static int os_error;
 /* atomic */
 static _Atomic int descriptor = -1;
 
@@ -46,12 +52,35 @@ static char *const *copy_arguments(int argc, char **argv)
     return copy;
 }
 
+static int open_program(void)
+{
+    return mp__above_standard(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+}
+
+static void note_program(void)
+{
+    struct stat about;
+    int opened = open_program();
+    if (opened < 0 || fstat(opened, &about) < 0) {
+        os_error = errno;
+        return;
+    }
+    device = about.st_dev;
+    inode = about.st_ino;
+    atomic_store(&descriptor, opened);
+}
+
 int mp__main_descriptor(void)
 {
+    struct stat about;
     int known = atomic_load(&descriptor);
-    if (known >= 0)
+    if (!inode) {
+        errno = os_error;
+        return -1;
+    }
+    if (fstat(known, &about) == 0 && about.st_dev == device && about.st_ino == inode)
         return known;
-    int opened = mp__above_standard(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    int opened = open_program();
     if (opened < 0 || atomic_compare_exchange_strong(&descriptor, &known, opened))
         return opened;
     close(opened); /* another thread was quicker */
@@ -61,11 +90,6 @@ int mp__main_descriptor(void)
 char *const *mp__main_arguments(void)
 {
     return arguments;
-}
-
-void mp__main_forget_descriptor(void)
-{
-    atomic_store(&descriptor, -1);
 }
 
 /* What loads tasks has run: constructors, and what stands before mp_main. */
@@ -98,9 +122,10 @@ _Noreturn static void become(const mp__birth *birth)
 
 void mp_main(int argc, char **argv)
 {
-    if (!arguments)
+    if (!arguments) {
         arguments = copy_arguments(argc, argv);
-    (void)mp__main_descriptor(); /* if it cannot be had, that is said when a pool needs it */
+        note_program();
+    }
     const char *text = getenv(MP__BIRTH_VARIABLE);
     if (!text)
         return;

@@ -9,12 +9,9 @@
  * did, and so would what it executes. The error says what to do. */
 mp_status mp__main_check(mp_start_method method, mp_error *error);
 
-/* A descriptor of the program's file, close-on-exec, borrowed; < 0: errno says why there is none. Only after mp_main. */
+/* A descriptor of the program's file, close-on-exec, borrowed; < 0: errno says why there is none. After mp_main. */
 int mp__main_descriptor(void);
 /* The program's arguments, as mp_main got them. Borrowed for ever. */
 char *const *mp__main_arguments(void);
-
-/* In a worker, which has closed all descriptors that it did not know. */
-void mp__main_forget_descriptor(void);
 
 #endif

@@ -181,8 +181,7 @@ static bool take_failure(mp__link *link, mp__event *event, const char *what)
     return ok;
 }
 
-/* The error is filled in; its end is told later, when it has been reaped. */
-static bool refuse_life(mp__link *link)
+bool mp__link_refuse(mp__link *link)
 {
     name_worker(link, &link->error);
     link->refused = link->distrusted = link->deaf = true;
@@ -208,7 +207,7 @@ static bool send_hook(mp__link *link, unsigned kind, const mp__hook *hook, const
     mp__fault_text(&fault, text, sizeof text);
     mp__failure(&link->error, fault.status, "the input of the %s cannot be sent: %s", what, text);
     name_hook(link, hook);
-    return refuse_life(link);
+    return mp__link_refuse(link);
 }
 
 /* It has begun: now it is told what to do first, and what to do last. */
@@ -228,7 +227,7 @@ static bool take_initialized(mp__link *link, mp__event *event)
         if (!take_failure(link, event, "the initializer failed: "))
             return true; /* nonsense */
         name_hook(link, &link->terms->initializer);
-        return refuse_life(link);
+        return mp__link_refuse(link);
     }
     link->stage = MP__LINK_READY;
     event->kind = MP__EV_READY;
@@ -248,7 +247,7 @@ static bool refuse_lacking(mp__link *link)
     else
         mp__failure(&link->error, MP_EMISMATCH,
                     "a worker was executed, but does not have this program's tasks: " LOAD_FIRST);
-    return refuse_life(link);
+    return mp__link_refuse(link);
 }
 
 /* Both tables are sorted, so the first line that differs says what it is. */
@@ -275,7 +274,7 @@ static bool take_line(mp__link *link, mp__event *event)
         mp__failure(&link->error, MP_EMISMATCH,
                     "a worker was executed, but task '%s' has other types there than in this program: " LOAD_FIRST,
                     line.name);
-    return refuse_life(link);
+    return mp__link_refuse(link);
 }
 
 /* Only what stands first in it is the same in every version. */
@@ -294,7 +293,7 @@ static bool take_hello(mp__link *link, mp__event *event)
     if (hello.protocol != MP__PROTOCOL || strcmp(version, mp_version()) != 0) {
         mp__failure(&link->error, MP_EMISMATCH, "a worker was executed with another version of millpond (%.8s) than %s",
                     version, mp_version());
-        return refuse_life(link);
+        return mp__link_refuse(link);
     }
     if (hello.hash == link->terms->hash)
         return admit(link, event);

@@ -72,6 +72,8 @@ void mp__link_close(mp__link *link);
 
 /* Adds an item, or in its place what is wrong with it. */
 void mp__link_send(mp__link *link, const mp__item *item);
+/* It cannot begin, `error` says why, and that is told when it has been reaped. False, always. */
+bool mp__link_refuse(mp__link *link);
 /* The next event of what it sent; false: none now. Returns GREETED and READY, behind which there is something to flush; RESULT,
  * NONSENSE, LOST, START_FAILED. One that is `refused` has to be killed. */
 bool mp__link_next(mp__link *link, mp__event *event);

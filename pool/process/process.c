@@ -150,8 +150,10 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
         w->reading = link;
         return false; /* its events follow */
     }
-    mp__link_close(link);
     mp__system_failure(&link->error, message->value, "worker %u cannot be started", link->life.place);
+    if (message->pid)
+        return mp__link_refuse(link);
+    mp__link_close(link);
     *event = (mp__event){
         .kind = MP__EV_START_FAILED, .slot = link->life.slot, .generation = link->life.generation, .error = &link->error};
     return true;

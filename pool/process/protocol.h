@@ -118,7 +118,7 @@ typedef enum mp__control_kind {
     MP__CONTROL_START = 1, /* to the zygote, with three descriptors: tasks, results, shared memory; value: the place */
     MP__CONTROL_KILL,      /* value: the signal */
     MP__CONTROL_BORN,      /* to the parent, from a zygote that was executed: it serves */
-    MP__CONTROL_FAILED,    /* to the parent; value: errno of fork or execve */
+    MP__CONTROL_FAILED,    /* to the parent; value: errno of fork, or of execve: then there is a `pid`, and DIED follows */
     MP__CONTROL_DIED,      /* value: status of waitpid */
 } mp__control_kind;
 

@@ -10,7 +10,6 @@
 #include "pool/process/worker.h"
 #include "pool/call.h"
 #include "pool/clock.h"
-#include "pool/main.h"
 #include "pool/process/inheritance.h"
 #include "pool/process/outbox.h"
 #include "pool/process/protocol.h"
@@ -476,7 +475,6 @@ static void take_descriptors(worker *w)
         _exit(MP__EXIT_SETUP);
     mp__close_between(3, w->tasks_fd - 1);
     mp__close_between(w->results_fd + 1, INT_MAX);
-    mp__main_forget_descriptor();
 }
 
 /* Where the parent will find that this is not its table, it is shown ours. */

@@ -63,8 +63,7 @@ static void tell_failed(const zygote *z, const mp__control *message, int os_erro
                 .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .value = os_error});
 }
 
-/* In the child. The death of the zygote is its own from now on, also while the program loads. If it cannot be executed, this
- * says so; that it dies then means nothing. */
+/* In the child. The death of the zygote is its own from now on, also while the program loads. */
 _Noreturn static void execute_worker(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS],
                                      pid_t parent)
 {
@@ -77,7 +76,8 @@ _Noreturn static void execute_worker(const zygote *z, const mp__control *message
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(MP__EXIT_GONE);
-    mp__control failed = {.kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation};
+    mp__control failed = {
+        .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .pid = getpid()};
     failed.value = mp__exec_run(z->config->exec, &birth, &z->config->mask);
     send(z->control, &failed, sizeof failed, MSG_NOSIGNAL);
     _exit(MP__EXIT_SETUP);

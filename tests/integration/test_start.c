@@ -201,6 +201,23 @@ CHECK_METHODS(start, task_opens_a_pool__by_any_method)
     mp_pool_free(&pool);
 }
 
+/* As a program does that becomes a daemon; another file then has the number. */
+CHECK_METHODS(start, program_has_closed_all_descriptors__works)
+{
+    int items[N] = {0}, status;
+    pid_t daemon = proc_fork();
+    if (daemon == 0) {
+        mp_pool *pool;
+        close_range(3, ~0u, 0);
+        for (int i = 0; i < 20; i++)
+            dup(2);
+        _exit(mp_pool_open(&pool, .processes = 1, .start_method = method) || map_twice(pool, items) != N);
+    }
+    waitpid(daemon, &status, 0);
+    cr_assert(exited(status, 0));
+    cr_assert(ge(int, leftovers_reap(PROMPT), 1)); /* it has not freed its pool */
+}
+
 CHECK(start, unknown_method__is_refused)
 {
     mp_pool *pool;
@@ -292,6 +309,7 @@ CHECK(program, calls_mp_main_but_not_when_executed__is_no_fork_bomb)
         cr_assert(refused >= 1 && refused <= 2 * WORKERS, "%s", said);
         cr_assert(eq(int, count_of(said, "MP_EBROKEN"), 1), "%s", said);
         cr_assert(eq(int, count_of(said, "is mp_main called first in main?"), 1), "%s", said);
+        cr_assert(ge(int, leftovers_reap(PROMPT), 0)); /* LeakSanitizer's child of one that is killed as it exits */
     }
 }
 
