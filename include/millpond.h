@@ -7,6 +7,8 @@
 #define MILLPOND_H
 #include <millpond/async.h>
 #include <millpond/error.h>
+#include <millpond/executor.h>
+#include <millpond/future.h>
 #include <millpond/iter.h>
 #include <millpond/main.h>
 #include <millpond/map.h>

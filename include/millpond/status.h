@@ -29,7 +29,9 @@
     X(MP_ECANCELLED, 20, "the item was cancelled before it started")                                                       \
     X(MP_END, 21, "the stream has ended")                                                                                  \
     X(MP_EDEADLK, 22, "the call would wait for a worker that waits for it")                                                \
-    X(MP_EMISMATCH, 23, "the worker was built from other code")
+    X(MP_EMISMATCH, 23, "the worker was built from other code")                                                           \
+    X(MP_EFULL, 24, "there is no room in the queue")                                                                       \
+    X(MP_EDONE, 25, "the future is done already")
 
 typedef enum mp_status {
 #define MP__STATUS_ENUM(name, code, text) name = (code),
