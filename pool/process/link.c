@@ -321,6 +321,8 @@ static bool take_frame(mp__link *link, mp__event *event)
         return nonsense(link, event, "results before a greeting");
     if (link->stage == MP__LINK_OTHER)
         return take_line(link, event);
+    if (link->frame.kind == MP__TASK)
+        return nonsense(link, event, "a task that nobody asked for");
     if (link->stage == MP__LINK_GREETED)
         return take_initialized(link, event);
     if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
