@@ -1,6 +1,6 @@
-/* The inside of the core, shared by core.c (events and the state of the whole), core_slots.c (lives: their states and places),
- * core_items.c (ranges of items and their ends), core_memory.c (what is allocated), plan.c (who gets what) and core_check.c. Nobody
- * else. All of it is guarded by the pool's lock. */
+/* The inside of the core, shared by core.c (events and the state of the whole), core_slots.c (lives, their states and places),
+ * core_items.c (ranges of items and their ends), core_memory.c (what is allocated), plan.c (who gets what) and core_check.c.
+ * Nobody else. All of it is guarded by the pool's lock. */
 #ifndef MP__POOL_CORE_STATE_H
 #define MP__POOL_CORE_STATE_H
 #include "pool/core.h"

@@ -80,6 +80,11 @@ mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n,
     return named(check_array(task, task->input, items, n, false, error), task, error);
 }
 
+mp_status mp__pool_check_results(const mp_task *task, size_t n, mp_error *error)
+{
+    return named(check_count(task->output, n, error), task, error);
+}
+
 mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error)
 {
     return named(check_array(task, task->output, out, n, true, error), task, error);
