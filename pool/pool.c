@@ -306,7 +306,7 @@ mp_status mp_pool_resize(mp_pool *pool, int processes)
         return status;
     if (processes < 1 || processes > MP__PROCESSES_MAX)
         return MP_EINVAL;
-    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes, NULL);
+    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes);
 }
 
 mp_status mp_pool_get_stats(mp_pool *pool, mp_pool_stats *stats)
