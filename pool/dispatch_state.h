@@ -61,7 +61,5 @@ void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(con
 int mp__driver_start_thread(mp__dispatch *d);
 /* Signals come in again, while the lock is let go of. */
 void mp__driver_let_signals_in(const mp__guard *guard);
-/* The time on the deadlines' clock in so many seconds; MP__NEVER. */
-uint64_t mp__driver_deadline(double timeout);
 
 #endif

@@ -202,15 +202,6 @@ void mp__dispatch_cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
-uint64_t mp__driver_deadline(double timeout)
-{
-    uint64_t now = mp__now();
-    if (!(timeout > 0))
-        return now;
-    double left = timeout * 1e9;
-    return left < (double)(MP__NEVER / 2) ? now + (uint64_t)left : MP__NEVER;
-}
-
 /* Asleep on the condition variable: somebody else drives, or nobody needs to. */
 static void sleep_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, const sigset_t *mask)
 {
@@ -225,7 +216,7 @@ static void sleep_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
     pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
-static bool on_own_worker(const mp__dispatch *d)
+bool mp__dispatch_on_worker(const mp__dispatch *d)
 {
     const mp__workers *mine = mp__thread_pool();
     return mine && mine == d->workers;
@@ -233,14 +224,14 @@ static bool on_own_worker(const mp__dispatch *d)
 
 bool mp__dispatch_inside(const mp__dispatch *d)
 {
-    return on_own_worker(d) || mp__callbacks_here(d) || mp__generator_inside(d);
+    return mp__dispatch_on_worker(d) || mp__callbacks_here(d) || mp__generator_inside(d);
 }
 
 /* A worker that waits does not work. As long as one is left that does, all that is waited for comes: what blocked ones have not
  * started is taken back from them; but what only this one may run never comes. */
 mp_status mp__dispatch_may_wait(const mp__dispatch *d, bool for_each, mp_error *error)
 {
-    if (!on_own_worker(d))
+    if (!mp__dispatch_on_worker(d))
         return MP_OK;
     if (for_each)
         return mp__failure(error, MP_EDEADLK,
@@ -262,8 +253,8 @@ mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__a
     if (status)
         return status;
     sigset_t mask = mask_asleep(guard);
-    uint64_t deadline = mp__driver_deadline(timeout);
-    bool blocks = on_own_worker(d), there;
+    uint64_t deadline = mp__clock_deadline(timeout);
+    bool blocks = mp__dispatch_on_worker(d), there;
     d->callers++;
     d->blocked += blocks;
     while (!(there = what->is_there(what->of)) && mp__now() < deadline)
@@ -275,6 +266,20 @@ mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__a
     if (!--d->callers && d->ended)
         pthread_cond_broadcast(&d->ended_now);
     return there ? MP_OK : MP_ETIMEDOUT;
+}
+
+mp_status mp__dispatch_block(mp__dispatch *d, bool *blocks)
+{
+    *blocks = mp__dispatch_on_worker(d);
+    mp_status status = mp__dispatch_may_wait(d, false, NULL);
+    if (!status && *blocks)
+        d->blocked++;
+    return status;
+}
+
+void mp__dispatch_unblock(mp__dispatch *d)
+{
+    d->blocked--;
 }
 
 void mp__dispatch_tell(mp__dispatch *d, pthread_cond_t *changed)

@@ -78,10 +78,18 @@ static mp_status submit(mp__stream *stream, mp__dispatch *d)
     choose_size(stream, mp__core_get_counts(d->core).wanted);
     if (!mp__stream_init(stream))
         return mp__failure(error, MP_ENOMEM, "no memory for a stream");
-    mp_status status = mp__dispatch_submit(d, &stream->job, error);
-    if (status)
-        return status;
+    const mp__stream_terms *terms = &stream->terms;
     stream->dispatch = d;
+    mp_status status = terms->admit ? terms->admit(terms->user, stream, error) : MP_OK;
+    bool admitted = !status;
+    if (!status)
+        status = mp__dispatch_submit(d, &stream->job, error);
+    if (status) {
+        stream->dispatch = NULL;
+        if (admitted && terms->over)
+            terms->over(terms->user);
+        return status;
+    }
     mp__dispatch_ref(d);
     stream->holders++;
     stream->next = d->streams.head;
@@ -114,11 +122,13 @@ static mp__stream *make(bool ordered, const mp__source *source, const mp_imap_op
     return stream;
 }
 
-mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
-                           const mp_imap_options *options)
+mp__stream *mp__stream_open(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
+                            const mp_imap_options *options, const mp__stream_terms *terms)
 {
     mp__guard guard;
     mp__stream *stream = make(ordered, source, options);
+    if (stream && terms)
+        stream->terms = *terms;
     mp_status status = stream ? prepare(stream, pool, task) : MP_ENOMEM;
     if (!status) {
         mp__dispatch_enter(pool->dispatch, &guard);
@@ -128,6 +138,12 @@ mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, con
     if (options && options->release && source->next && (!stream || !stream->generates))
         options->release(source->user); /* it will not be asked */
     return stream ? stream : &no_memory;
+}
+
+mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
+                           const mp_imap_options *options)
+{
+    return mp__stream_open(pool, task, ordered, source, options, NULL);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------- */
@@ -235,6 +251,11 @@ static void feed(mp__dispatch *d)
 static mp_status wait_and_take(mp__stream *stream, double timeout, reading *to)
 {
     mp__guard guard;
+    if (stream->terms.deadline) {
+        uint64_t now = mp__now();
+        double left = now < stream->terms.deadline ? (double)(stream->terms.deadline - now) * 1e-9 : 0;
+        timeout = left < timeout ? left : timeout;
+    }
     mp__dispatch_enter(stream->dispatch, &guard);
     mp_status status = mp__dispatch_wait(stream->dispatch, &guard,
                                          &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);

@@ -183,24 +183,29 @@ void mp__dispatch_free(mp__dispatch **dispatch)
 
 /* --- ending -------------------------------------------------------------------------------------------------------------- */
 
-void mp__dispatch_close(mp__dispatch *d)
+static void end(mp__dispatch *d, void (*how)(mp__core *core))
 {
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp__core_time(d->core, mp__now());
-    mp__core_close(d->core);
+    how(d->core);
     mp__dispatch_acted(d);
     mp__dispatch_leave(d, &guard);
 }
 
+void mp__dispatch_close(mp__dispatch *d)
+{
+    end(d, mp__core_close);
+}
+
 void mp__dispatch_terminate(mp__dispatch *d)
 {
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
-    mp__core_time(d->core, mp__now());
-    mp__core_terminate(d->core);
-    mp__dispatch_acted(d);
-    mp__dispatch_leave(d, &guard);
+    end(d, mp__core_terminate);
+}
+
+void mp__dispatch_kill(mp__dispatch *d)
+{
+    end(d, mp__core_kill);
 }
 
 /* The backend first, for it can fail and must have room for what the core starts at once. */
@@ -219,10 +224,8 @@ static mp_status make_room(mp__dispatch *d, uint32_t slots)
     return status;
 }
 
-mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
+mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers, mp_error *error)
 {
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
     mp__core_time(d->core, mp__now());
     mp__core_state state = mp__core_get_state(d->core);
     mp_status status = workers <= d->blocked ? MP_EDEADLK : MP_OK;
@@ -232,6 +235,18 @@ mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
         status = mp__core_resize(d->core, workers);
     if (!status)
         mp__dispatch_acted(d);
+    else if (status == MP_EDEADLK)
+        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that", d->blocked);
+    else
+        mp__dispatch_why(d, status, error);
+    return status;
+}
+
+mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp_status status = mp__dispatch_resize_locked(d, workers, error);
     mp__dispatch_leave(d, &guard);
     return status;
 }
@@ -260,7 +275,7 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
     mp__guard guard;
     if (mp__dispatch_inside(d))
         return MP_EDEADLK;
-    uint64_t deadline = mp__driver_deadline(timeout);
+    uint64_t deadline = mp__clock_deadline(timeout);
     struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
     mp__dispatch_enter(d, &guard);
     mp__core_state state = mp__core_get_state(d->core);
