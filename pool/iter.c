@@ -306,6 +306,8 @@ mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeo
         status = read_next(iter, timeout, &to);
         if (to.out && status)
             memset(to.out, 0, task->output->size);
+        else if (!task && out && size != MP__UNSIZED) /* refused before it was known what there is room for */
+            memset(out, 0, size);
         print_progress(iter, &to, status == MP_END);
     }
     if (options && options->index)

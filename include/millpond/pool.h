@@ -57,7 +57,8 @@ typedef struct mp_pool_options {
     mp_hook initializer;            /* every worker runs it before its first item, replacements too. If it fails while the pool
                                        opens, opening fails with its status and message; later, after six failures in a row
                                        with no worker left, the pool is broken with that message */
-    mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last */
+    mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last; a
+                                       thread always, for what it has is the program's */
     ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items, its replacement being started before it leaves;
                                        0: never. Python counts chunks, we count items */
     const char *thread_name_prefix; /* workers, processes too, are called PREFIX_0, PREFIX_1, ... (the system shows 15 bytes of
