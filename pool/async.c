@@ -26,7 +26,7 @@ struct mp_async {
     /* fixed at submit */
     mp__dispatch *dispatch; /* NULL: it was refused */
     pid_t owner;
-    bool all;    /* a map's callback gets all results */
+    bool all; /* a map's callback gets all results */
     mp_async_options options;
     mp__callback callback;
     /* guarded by the pool's lock */
