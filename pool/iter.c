@@ -188,10 +188,12 @@ static mp_status take_end(mp__stream *stream, reading *to)
 
 static void note_progress(mp__stream *stream, bool end, reading *to)
 {
-    uint64_t now = stream->options.progress ? mp__now() : 0;
-    if (!stream->options.progress || (!end && now - stream->printed_at < PROGRESS_NS))
+    bool prints = stream->options.progress && !stream->printed_end;
+    uint64_t now = prints ? mp__now() : 0;
+    if (!prints || (!end && now - stream->printed_at < PROGRESS_NS))
         return;
     stream->printed_at = now;
+    stream->printed_end = end; /* the file is the user's again */
     *to = (reading){.out = to->out,
                     .index = to->index,
                     .error = to->error,

@@ -90,6 +90,25 @@ CHECK(review, stream__read_dry__goes_on__threads)
     read_dry(MP_THREADS);
 }
 
+CHECK(review, progress__behind_the_end__is_not_written_again)
+{
+    int64_t items[N] = {0};
+    char *text;
+    size_t size;
+    FILE *progress = open_memstream(&text, &size);
+    MP_WITH_POOL (pool, .kind = MP_THREADS, .processes = 1) {
+        mp_iter *stream = mp_pool_imap(pool, square, items, N, .progress = progress);
+        while (mp_iter_next(stream, NULL, PATIENCE) != MP_END)
+            ;
+        fclose(progress);
+        cr_assert(eq(int, mp_iter_next(stream, NULL, PATIENCE), MP_END));
+        mp_iter_free(&stream);
+    }
+    cr_assert(size > 0 && strchr(text, '\n') == strrchr(text, '\n'));
+    cr_assert(strstr(text, "20 items, 0 failed") != NULL);
+    free(text);
+}
+
 static bool join_from_inside(int64_t *item, void *user)
 {
     counter *c = user;
