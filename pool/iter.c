@@ -122,7 +122,7 @@ mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, con
     mp_status status = stream ? prepare(stream, pool, task) : MP_ENOMEM;
     if (!status) {
         mp__dispatch_enter(pool->dispatch, &guard);
-        status = submit(stream, pool->dispatch);
+        (void)submit(stream, pool->dispatch); /* the stream says it */
         mp__dispatch_leave(pool->dispatch, &guard);
     }
     if (options && options->release && source->next && (!stream || !stream->generates))

@@ -85,9 +85,9 @@ MP__API mp_status mp_pool_close(mp_pool *pool);
 
 /* Close, and ends what waits or runs: every item that has no status yet gets MP_ETERMINATED at once, so that calls which
  * wait return. Worker processes get SIGTERM, and a second later SIGKILL. A thread cannot be ended: an item that runs ends as its
- * task returns (which mp_call_cancelled may hasten). Does not wait for workers (it takes about 20 ns for each item that gets its
- * status); again is fine; from anywhere, callbacks included. MP_EINVAL, MP_EFOREIGN as close. Python: Pool.terminate, which
- * leaves outstanding results waiting for ever. */
+ * task returns (which mp_call_cancelled may hasten), and a worker that runs its initializer leaves behind it. Does not wait for
+ * workers (it takes about 20 ns for each item that gets its status); again is fine; from anywhere, callbacks included.
+ * MP_EINVAL, MP_EFOREIGN as close. Python: Pool.terminate, which leaves outstanding results waiting for ever. */
 MP__API mp_status mp_pool_terminate(mp_pool *pool);
 
 /* Waits until every worker of a closed or terminated pool has left and been reaped, callbacks have run, and calls of other threads
