@@ -231,6 +231,29 @@ CHECK(review, broadcast__to_a_closed_pool__says_which_item)
     }
 }
 
+/* --- async --------------------------------------------------------------------------------------------------------------- */
+
+static mp_status length(const mp_str *in, int64_t *out, mp_call *call)
+{
+    (void)call;
+    *out = (int64_t)in->size;
+    return MP_OK;
+}
+MP_TASK(length, mp_str, int64_t);
+
+CHECK(review, async__of_what_cannot_be_copied__says_which)
+{
+    const mp_str texts[3] = {{"a", 1}, {NULL, 5}, {"ccc", 3}};
+    MP_WITH_POOL (pool, .kind = MP_THREADS, .processes = 1) {
+        mp_async *handle = mp_pool_map_async(pool, length, texts, 3);
+        cr_assert(eq(int, mp_async_get(handle, NULL, PATIENCE), MP_EINVAL));
+        cr_assert(strstr(mp_async_error(handle)->message, "[1]") != NULL, "%s", mp_async_error(handle)->message);
+        for (int i = 0; i < 3; i++)
+            cr_assert(eq(int, mp_async_statuses(handle)[i], MP_EINVAL));
+        mp_async_free(&handle);
+    }
+}
+
 /* --- cancellation -------------------------------------------------------------------------------------------------------- */
 
 static void read_to_end(mp_pool *pool, FILE *progress)
