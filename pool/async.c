@@ -42,11 +42,18 @@ struct mp_async {
     pthread_cond_t changed;
 };
 
-static mp_async no_memory = {
-    .state = READY, .fd = -1, .error = {.status = MP_ENOMEM, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
-                                        .message = "no memory for the call"}};
+static mp_async no_memory = {.state = READY,
+                             .fd = -1,
+                             .error = {.status = MP_ENOMEM,
+                                       .item = MP_NO_ITEM,
+                                       .worker = MP_NO_WORKER,
+                                       .exit_code = -1,
+                                       .message = "no memory for the call"}};
 
-static const mp_error not_ready = {.status = MP_ERUNNING, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+static const mp_error not_ready = {.status = MP_ERUNNING,
+                                   .item = MP_NO_ITEM,
+                                   .worker = MP_NO_WORKER,
+                                   .exit_code = -1,
                                    .message = "the call is not complete: wait for it first"};
 
 static mp_async *async_of(mp__job *job)
@@ -136,8 +143,7 @@ static void async_done(mp__job *job)
     mp__dispatch_tell(async->dispatch, &async->changed); /* other callbacks wait for no more than this */
 }
 
-static const mp__job_kind async_kind = {
-    .locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = async_done};
+static const mp__job_kind async_kind = {.locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = async_done};
 
 /* --- its beginning ------------------------------------------------------------------------------------------------------- */
 
@@ -329,7 +335,10 @@ bool mp_async_successful(mp_async *async)
 
 const mp_error *mp_async_error(mp_async *async)
 {
-    static const mp_error none = {.status = MP_EINVAL, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+    static const mp_error none = {.status = MP_EINVAL,
+                                  .item = MP_NO_ITEM,
+                                  .worker = MP_NO_WORKER,
+                                  .exit_code = -1,
                                   .message = "no handle: it was freed already, or belongs to another process"};
     if (!async || is_foreign(async))
         return &none;

@@ -48,8 +48,8 @@ typedef enum mp__event_kind {
     MP__EV_WRITABLE,     /* `room` may be true again */
     MP__EV_RECALLED,     /* answer to recall; `started` */
     MP__EV_LOST,         /* the life is over, all its results are out; `started`, and `error` says how it ended */
-    MP__EV_NONSENSE,     /* it does not keep to the protocol: no further result is to be expected; `error`. LOST follows a kill */
-    MP__EV_BROKEN,       /* no life can begin any more; `error`. LOST follows for those that were */
+    MP__EV_NONSENSE, /* it does not keep to the protocol: no further result is to be expected; `error`. LOST follows a kill */
+    MP__EV_BROKEN,   /* no life can begin any more; `error`. LOST follows for those that were */
 } mp__event_kind;
 
 /* RESULT, three forms. `frame`: its value is in there. `count` > 0: so many items in a row have succeeded, and their values are

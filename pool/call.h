@@ -14,8 +14,9 @@ struct mp_call {
     /* fixed for the worker */
     int worker;
     const char *name;
-    const _Atomic uint64_t *cancelled; /* items of this worker up to this ordinal are cancelled, counted from 1; NULL: none is */
-    void *state;                       /* the user's */
+    const _Atomic uint64_t
+        *cancelled; /* items of this worker up to this ordinal are cancelled, counted from 1; NULL: none is */
+    void *state;    /* the user's */
     /* fixed for the item */
     size_t item;
     uint64_t ordinal; /* which item of this worker it is, from 1 */

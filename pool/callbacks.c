@@ -42,28 +42,55 @@ static mp__callback *pop(mp__callbacks *all)
     return callback;
 }
 
-static void *callback_thread(void *argument)
+/* With the lock. */
+static void finish(mp__dispatch *d)
+{
+    mp__callbacks *all = &d->callbacks;
+    mp__callback *callback = all->running;
+    all->running = NULL;
+    callback->ran(callback);
+    if (d->ended && mp__callbacks_idle(all))
+        pthread_cond_broadcast(&d->ended_now);
+}
+
+static void serve(mp__dispatch *d);
+
+/* A callback has called pthread_exit: it has returned, then, and those behind it are run from here. */
+static void go_on(void *argument)
 {
     mp__dispatch *d = argument;
-    mp__callbacks *all = &d->callbacks;
-    here = d;
     mp__driver_lock(d);
+    finish(d);
+    serve(d);
+}
+
+/* With the lock, and without it when it returns. */
+static void serve(mp__dispatch *d)
+{
+    mp__callbacks *all = &d->callbacks;
     for (;;) {
         while (!all->head && !all->stop)
             pthread_cond_wait(&all->wanted, &d->lock);
         if (!all->head)
             break;
-        mp__callback *callback = pop(all);
-        all->running = true;
+        all->running = pop(all);
         pthread_mutex_unlock(&d->lock);
-        callback->run(callback);
+        pthread_cleanup_push(go_on, d);
+        all->running->run(all->running);
+        pthread_cleanup_pop(0);
         mp__driver_lock(d);
-        callback->ran(callback);
-        all->running = false;
-        if (d->ended && mp__callbacks_idle(all))
-            pthread_cond_broadcast(&d->ended_now);
+        finish(d);
     }
     pthread_mutex_unlock(&d->lock);
+}
+
+static void *callback_thread(void *argument)
+{
+    mp__dispatch *d = argument;
+    here = d;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    mp__driver_lock(d);
+    serve(d);
     return NULL;
 }
 

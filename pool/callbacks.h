@@ -7,14 +7,14 @@
 /* Part of what has a callback. */
 typedef struct mp__callback {
     struct mp__callback *next;
-    void (*run)(struct mp__callback *callback);           /* the user's code; without the lock */
-    void (*ran)(struct mp__callback *callback);           /* with the lock; the callback may be gone when this returns */
+    void (*run)(struct mp__callback *callback); /* the user's code; without the lock */
+    void (*ran)(struct mp__callback *callback); /* with the lock; the callback may be gone when this returns */
 } mp__callback;
 
 /* Guarded by the pool's lock. */
 typedef struct mp__callbacks {
     mp__callback *head, *tail; /* waiting, in order of completion */
-    bool running;              /* one has been taken and has not returned */
+    mp__callback *running;     /* has been taken and has not returned; NULL: none */
     bool thread_runs, stop;
     pthread_t thread;
     pthread_cond_t wanted; /* `head` or `stop` */

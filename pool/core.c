@@ -1,66 +1,29 @@
-/* The core's events and states. core.h says what it is; core_items.c moves items, plan.c decides who gets what.
+/* The core's events, and the state of the whole. core.h says what it is; core_slots.c knows lives and places, core_items.c moves
+ * items, plan.c decides who gets what.
  *
  * Runs under the pool's lock, on whichever thread has an event; takes none itself. Everything it needs was allocated at create.
  *
- * Happy path: submit queues a job, plan hands its items out, mp__core_result takes them off the front of their worker one by
- * one, and the last one makes the job done. Failure: mp__core_lost gives the started item its status and puts the rest back in
- * front; a slot whose lives come to nothing waits longer each time, and when all are like that the core is broken. */
+ * Happy path: submit queues a job, plan hands its items out, mp__core_results takes them off the front of their worker, and the
+ * last one makes the job done. Failure: mp__core_lost gives the started item its status and puts the rest back in front; a place
+ * whose lives come to nothing waits longer each time, and when all are like that the core is broken. */
 #include "pool/core_state.h"
-#include "serial/memory.h"
 #include <assert.h>
-
-enum { CHUNKS_PER_SLOT = 32 };
-
-/* --- slots ------------------------------------------------------------------------------------------------------------- */
-
-/* The edges of core.h's diagram; slot_enter is the only writer of a slot's state. */
-static const bool slot_edges[MP__SLOT_STATES][MP__SLOT_STATES] = {
-    [MP__SLOT_EMPTY] = {[MP__SLOT_STARTING] = true},
-    [MP__SLOT_STARTING] = {[MP__SLOT_READY] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
-    [MP__SLOT_READY] = {[MP__SLOT_STOPPING] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
-    [MP__SLOT_STOPPING] = {[MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
-    [MP__SLOT_KILLED] = {[MP__SLOT_EMPTY] = true},
-};
-
-/* Nobody is asked or waited for any more as the old state was: a slot that wants nothing leaves that list when its turn comes. */
-static void slot_enter(mp__core *core, mp__slot *slot, mp__slot_state state)
-{
-    assert(slot_edges[slot->state][state]);
-    if (slot->state == MP__SLOT_READY)
-        core->counts.ready--;
-    if (state == MP__SLOT_READY)
-        core->counts.ready++;
-    if (slot->cut)
-        mp__chunk_put(core, slot->cut);
-    slot->cut = NULL;
-    slot->kill_at = MP__NEVER;
-    slot->wants = 0;
-    slot->state = state;
-}
-
-void mp__slot_want(mp__core *core, mp__slot *slot, mp__action_kind kind)
-{
-    slot->wants |= 1u << kind;
-    if (slot->next_wanting || core->wanting_tail == slot)
-        return;
-    if (core->wanting_tail)
-        core->wanting_tail->next_wanting = slot;
-    else
-        core->wanting_head = slot;
-    core->wanting_tail = slot;
-}
-
-/* STARTING, and nobody has been told yet. */
-static bool slot_unborn(const mp__slot *slot)
-{
-    return slot->state == MP__SLOT_STARTING && slot->wants & 1u << MP__ACT_START;
-}
 
 /* The slot, if this is the life it is in; late events are counted. */
 static mp__slot *slot_of(mp__core *core, uint32_t index, uint32_t generation)
 {
-    if (index < core->slot_count && slot_alive(&core->slots[index]) && core->slots[index].generation == generation)
-        return &core->slots[index];
+    if (index < core->slot_count && slot_alive(core->slots[index]) && core->slots[index]->generation == generation)
+        return core->slots[index];
+    core->counts.stale++;
+    return NULL;
+}
+
+/* The same, if it is in this state. */
+static mp__slot *slot_in(mp__core *core, uint32_t index, uint32_t generation, mp__slot_state state)
+{
+    mp__slot *slot = slot_of(core, index, generation);
+    if (!slot || slot->state == state)
+        return slot;
     core->counts.stale++;
     return NULL;
 }
@@ -70,40 +33,6 @@ static uint64_t slot_started(const mp__slot *slot, uint64_t claimed)
 {
     uint64_t least = slot->started > slot->done ? slot->started : slot->done;
     return claimed < least ? least : claimed > slot->sent ? slot->sent : claimed;
-}
-
-/* `hard`: without asking first. One that was asked is not asked again; its time runs. */
-static void slot_kill(mp__core *core, mp__slot *slot, bool hard)
-{
-    if (!slot_alive(slot) || slot->state == MP__SLOT_KILLED)
-        return;
-    if (slot_unborn(slot)) {
-        slot_enter(core, slot, MP__SLOT_EMPTY);
-        return;
-    }
-    slot_enter(core, slot, MP__SLOT_KILLED);
-    slot->kill_at = hard ? MP__NEVER : core->now + MP__GRACE_NS;
-    mp__slot_want(core, slot, MP__ACT_KILL);
-}
-
-static uint64_t backoff(uint32_t failures)
-{
-    if (failures < 2)
-        return 0;
-    uint64_t wait = (uint64_t)MP__BACKOFF_NS << (failures < 12 ? failures - 2 : 10);
-    return wait < MP__BACKOFF_MAX_NS ? wait : MP__BACKOFF_MAX_NS;
-}
-
-/* A life has ended that started nothing. One that was ready and had nothing to do may have died of something else: it makes the
- * slot wait, so that a worker that always dies is not started in a circle, but it is no reason to give up; and none at all to
- * wait if it was well for a while. */
-static void slot_count_failure(const mp__core *core, mp__slot *slot)
-{
-    bool idle = slot->state == MP__SLOT_READY && !slot->items;
-    if (idle && core->now - slot->moved_at >= MP__BACKOFF_MAX_NS)
-        slot->failures = 0;
-    else if (slot->failures < MP__FAILURES_MAX - 1 || !idle)
-        slot->failures++;
 }
 
 /* --- the whole --------------------------------------------------------------------------------------------------------- */
@@ -121,126 +50,75 @@ static void core_enter(mp__core *core, mp__core_state state)
     core->state = state;
 }
 
-/* Every item ends with `status`, every worker is killed. */
-static void core_abandon(mp__core *core, mp_status status)
-{
-    mp__items_end_all(core, status);
-    for (uint32_t i = 0; i < core->slot_count; i++)
-        slot_kill(core, &core->slots[i], false);
-}
-
-static bool core_wants_workers(const mp__core *core)
-{
-    return core->state == MP__RUNNING || (core->state == MP__CLOSED && core->counts.pending);
-}
-
-/* True if no worker is there and every slot has failed too often: waiting longer helps nobody who waits for a result. Slots
- * that are being started once more count as failed: with many of them there is always one. */
-static bool core_hopeless(const mp__core *core)
-{
-    for (uint32_t i = 0; i < core->slot_count; i++) {
-        const mp__slot *slot = &core->slots[i];
-        if ((slot->state != MP__SLOT_EMPTY && slot->state != MP__SLOT_STARTING) || slot->failures < MP__FAILURES_MAX)
-            return false;
-    }
-    return true;
-}
-
-static void core_start_slots(mp__core *core)
-{
-    for (uint32_t i = 0; i < core->slot_count; i++) {
-        mp__slot *slot = &core->slots[i];
-        if (slot_alive(slot) || slot->start_at > core->now)
-            continue;
-        slot_enter(core, slot, MP__SLOT_STARTING);
-        slot->generation++;
-        slot->kill_at = core->now + MP__START_NS;
-        slot->done = slot->sent = slot->started = slot->kept = 0;
-        slot->moved_at = slot->recalled_at = core->now;
-        mp__slot_want(core, slot, MP__ACT_START);
-    }
-}
-
-/* There is nothing more to do. One that is still starting can be told only when it is ready: it has as long for that as it will
- * then have for leaving. */
-static void core_stop_slots(mp__core *core)
-{
-    for (uint32_t i = 0; i < core->slot_count; i++) {
-        mp__slot *slot = &core->slots[i];
-        if (slot_unborn(slot)) {
-            slot_enter(core, slot, MP__SLOT_EMPTY);
-        } else if (slot->state == MP__SLOT_STARTING && slot->kill_at > core->now + MP__GRACE_NS) {
-            slot->kill_at = core->now + MP__GRACE_NS;
-        } else if (slot->state == MP__SLOT_READY) {
-            slot_enter(core, slot, MP__SLOT_STOPPING);
-            slot->kill_at = core->now + MP__GRACE_NS;
-            mp__slot_want(core, slot, MP__ACT_STOP);
-        }
-    }
-}
-
-static bool core_empty(const mp__core *core)
-{
-    for (uint32_t i = 0; i < core->slot_count; i++)
-        if (slot_alive(&core->slots[i]))
-            return false;
-    return true;
-}
-
 /* After every event: makes the slots what the state asks for. */
 static void core_settle(mp__core *core)
 {
     if (core_wants_workers(core)) {
-        if (core_hopeless(core)) {
+        if (mp__slots_hopeless(core)) {
             mp__core_break(core);
             return;
         }
-        core_start_slots(core);
+        mp__slots_start(core);
         mp__plan_all(core, NULL);
     } else if (core->state == MP__CLOSED) {
-        core_stop_slots(core);
+        mp__slots_stop(core);
     }
-    if ((core->state == MP__CLOSED || core->state == MP__TERMINATED) && !core->counts.pending && core_empty(core))
+    bool ends = core->state == MP__CLOSED || core->state == MP__TERMINATED;
+    if (ends && !core->counts.pending && !core->open && !core->alive)
         core_enter(core, MP__ENDED);
 }
 
-mp__core *mp__core_create(const mp__core_config *config)
+/* Where workers can be killed, every item ends now. Else what runs ends as it likes: the rest is taken back, and ends when it
+ * has come. */
+static void core_abandon(mp__core *core)
 {
-    mp__core *core = mp__memory.calloc(1, sizeof *core);
-    if (!core)
-        return NULL;
-    assert(config->workers > 0);
-    core->slot_count = config->workers;
-    core->task_count = config->tasks ? config->tasks : 1;
-    core->memory_count =
-        (size_t)config->workers * (config->chunks ? config->chunks : CHUNKS_PER_SLOT) + chunk_reserve(core);
-    core->slots = mp__memory.calloc(core->slot_count, sizeof *core->slots);
-    core->paces = mp__memory.calloc(core->task_count, sizeof *core->paces);
-    core->memory = mp__memory.calloc(core->memory_count, sizeof *core->memory);
-    if (!core->slots || !core->paces || !core->memory) {
-        mp__core_free(&core);
-        return NULL;
+    if (!core->unkillable)
+        mp__items_end_all(core, core->verdict);
+    else
+        mp__items_end_queues(core, core->verdict);
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        mp__slot *slot = core->slots[i];
+        if (!core->unkillable) {
+            mp__slot_kill(core, slot, false);
+        } else if (slot->state == MP__SLOT_STARTING) {
+            mp__slot_unwanted(core, slot);
+        } else if (slot->state == MP__SLOT_READY) {
+            mp__slot_retire(core, slot);
+        } else if (slot->state == MP__SLOT_RETIRING) {
+            mp__slot_purge(core, slot);
+            mp__slot_relieved(core, slot);
+        }
     }
-    for (size_t i = core->memory_count; i-- > 0;)
-        mp__chunk_put(core, &core->memory[i]);
-    for (uint32_t i = 0; i < core->slot_count; i++)
-        core->slots[i].kill_at = MP__NEVER;
-    core_settle(core);
-    return core;
 }
 
-void mp__core_free(mp__core **core)
+/* The first reason stays the reason. */
+static void core_give_up(mp__core *core, mp__core_state state, mp_status verdict)
 {
-    if (!*core)
-        return;
-    free((*core)->slots);
-    free((*core)->paces);
-    free((*core)->memory);
-    free(*core);
-    *core = NULL;
+    core_enter(core, state);
+    if (!core->verdict) {
+        core->verdict = verdict;
+        core_abandon(core);
+    }
+    core_settle(core);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------------ */
+
+static void slot_time(mp__core *core, mp__slot *slot)
+{
+    if (slot->kill_at <= core->now) {
+        if (slot->state == MP__SLOT_KILLED) {
+            slot->kill_at = MP__NEVER; /* the second asking is SIGKILL, and there is no third */
+            mp__slot_want(core, slot, MP__ACT_KILL);
+        } else {
+            mp__slot_kill(core, slot, true);
+        }
+    }
+    if (slot->purge_at <= core->now && !slot->asked) {
+        mp__slot_purge(core, slot);
+        mp__slot_relieved(core, slot);
+    }
+}
 
 void mp__core_time(mp__core *core, uint64_t now)
 {
@@ -248,52 +126,145 @@ void mp__core_time(mp__core *core, uint64_t now)
         core->now = now;
     if (mp__core_deadline(core) > core->now)
         return;
-    for (uint32_t i = 0; i < core->slot_count; i++) {
-        mp__slot *slot = &core->slots[i];
-        if (slot->kill_at > core->now)
-            continue;
-        if (slot->state == MP__SLOT_KILLED) {
-            slot->kill_at = MP__NEVER; /* the second asking is SIGKILL, and there is no third */
-            mp__slot_want(core, slot, MP__ACT_KILL);
-        } else {
-            slot_kill(core, slot, true);
-        }
-    }
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        slot_time(core, core->slots[i]);
     core_settle(core);
+}
+
+/* While there is no empty slot, an end of a life is waited for. */
+static uint64_t next_start(const mp__core *core)
+{
+    uint64_t soonest = MP__NEVER;
+    if (!core_wants_workers(core) || core->held == core->counts.wanted || core->alive == core->slot_count)
+        return soonest;
+    for (uint32_t i = 0; i < core->counts.wanted; i++)
+        if (!core->places[i].holder && core->places[i].start_at < soonest)
+            soonest = core->places[i].start_at;
+    return soonest;
 }
 
 uint64_t mp__core_deadline(const mp__core *core)
 {
-    uint64_t soonest = mp__plan_deadline(core);
-    bool starts = core_wants_workers(core);
+    uint64_t soonest = mp__plan_deadline(core), start = next_start(core);
+    if (start < soonest)
+        soonest = start;
     for (uint32_t i = 0; i < core->slot_count; i++) {
-        const mp__slot *slot = &core->slots[i];
-        uint64_t due = slot_alive(slot) ? slot->kill_at : starts ? slot->start_at : MP__NEVER;
+        const mp__slot *slot = core->slots[i];
+        uint64_t purge = slot->asked ? MP__NEVER : slot->purge_at, due = slot->kill_at < purge ? slot->kill_at : purge;
         if (due < soonest)
             soonest = due;
     }
     return soonest;
 }
 
+/* So many items more in a job. */
+static void core_accept(mp__core *core, mp__core_job *job, size_t count)
+{
+    job->pending += count;
+    job->waiting += count;
+    core->counts.accepted += count;
+    core->counts.pending += count;
+    if (job->pin > core->counts.wanted)
+        mp__items_end_waiting(core, job, MP_ECANCELLED);
+    else if (job->waiting)
+        mp__plan_enqueue(core, job);
+    mp__plan_all(core, NULL);
+}
+
 mp_status mp__core_submit(mp__core *core, mp__core_job *job)
 {
     assert(job->task < core->task_count);
+    assert(!job->pin || (job->n == 1 && !job->open));
     if (core->state == MP__BROKEN)
         return MP_EBROKEN;
     if (core->state != MP__RUNNING)
         return MP_ECLOSED;
     if (job->n > UINT64_MAX - core->counts.accepted)
         return MP_ELIMIT;
-    if (!job->n)
+    if (!job->n && !job->open)
         return MP_OK;
-    *job = (mp__core_job){.n = job->n, .chunksize = job->chunksize, .task = job->task};
+    *job = (mp__core_job){.n = job->n, .chunksize = job->chunksize, .task = job->task, .pin = job->pin, .open = job->open};
     job->number = core->next_number++;
-    job->pending = job->waiting = job->n;
-    core->counts.accepted += job->n;
-    core->counts.pending += job->n;
-    mp__plan_enqueue(core, job);
-    mp__plan_all(core, NULL);
+    core->open += job->open;
+    core_accept(core, job, job->n);
     return MP_OK;
+}
+
+mp_status mp__core_extend(mp__core *core, mp__core_job *job, size_t count)
+{
+    assert(job->open);
+    if (job->cancelled)
+        return MP_ECANCELLED;
+    if (core->verdict)
+        return core->verdict;
+    if (count > SIZE_MAX - job->n || count > UINT64_MAX - core->counts.accepted)
+        return MP_ELIMIT;
+    job->n += count;
+    core_accept(core, job, count);
+    return MP_OK;
+}
+
+void mp__core_seal(mp__core *core, mp__core_job *job)
+{
+    assert(job->open);
+    job->open = false;
+    core->open--;
+    if (!job->pending)
+        mp__items_done(core, job);
+    core_settle(core);
+}
+
+static bool slot_holds(const mp__slot *slot, const mp__core_job *job)
+{
+    for (const mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next)
+        if (chunk->job == job)
+            return true;
+    return false;
+}
+
+void mp__core_cancel(mp__core *core, mp__core_job *job)
+{
+    if (job->cancelled)
+        return;
+    job->cancelled = true;
+    mp__items_end_waiting(core, job, MP_ECANCELLED);
+    for (uint32_t i = 0; i < core->slot_count && job->pending; i++)
+        if (slot_works(core->slots[i]) && slot_holds(core->slots[i], job))
+            mp__slot_purge(core, core->slots[i]);
+    core_settle(core);
+}
+
+mp_status mp__core_resize(mp__core *core, uint32_t workers)
+{
+    assert(workers > 0);
+    if (core->state != MP__RUNNING)
+        return core->state == MP__BROKEN ? MP_EBROKEN : MP_ECLOSED;
+    if (!mp__core_grow(core, workers))
+        return MP_ENOMEM;
+    uint32_t before = core->counts.wanted;
+    core->counts.wanted = workers;
+    core->held = 0;
+    for (uint32_t i = 0; i < core->place_count; i++)
+        if (i < workers)
+            core->held += core->places[i].holder != NULL;
+        else
+            mp__items_end_queue(core, &core->places[i].pinned, MP_ECANCELLED);
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        mp__slot *slot = core->slots[i];
+        if (slot->state == MP__SLOT_READY && slot_surplus(core, slot))
+            mp__slot_retire(core, slot);
+        else if (slot->state == MP__SLOT_STARTING && slot_surplus(core, slot))
+            mp__slot_unwanted(core, slot);
+        else if (slot->state == MP__SLOT_STARTING && slot->place >= before) /* it is wanted again */
+            mp__slot_patience(core, slot);
+    }
+    core_settle(core);
+    return MP_OK;
+}
+
+uint32_t mp__core_slots(const mp__core *core)
+{
+    return core->slot_count;
 }
 
 void mp__core_close(mp__core *core)
@@ -308,59 +279,44 @@ void mp__core_close(mp__core *core)
 
 void mp__core_terminate(mp__core *core)
 {
-    if (core->state == MP__TERMINATED || core->state == MP__ENDED)
-        return;
-    core_enter(core, MP__TERMINATED);
-    core_abandon(core, MP_ETERMINATED);
-    core_settle(core);
+    if (core->state != MP__TERMINATED && core->state != MP__ENDED)
+        core_give_up(core, MP__TERMINATED, MP_ETERMINATED);
 }
 
 void mp__core_break(mp__core *core)
 {
-    if (core->state != MP__RUNNING && core->state != MP__CLOSED)
+    if (core->state == MP__RUNNING || core->state == MP__CLOSED)
+        core_give_up(core, core->state == MP__RUNNING ? MP__BROKEN : MP__TERMINATED, MP_EBROKEN);
+}
+
+/* Unless it is not wanted any more: then its time runs. */
+void mp__core_greeted(mp__core *core, uint32_t index, uint32_t generation)
+{
+    mp__slot *slot = slot_in(core, index, generation, MP__SLOT_STARTING);
+    if (!slot)
         return;
-    core_enter(core, core->state == MP__RUNNING ? MP__BROKEN : MP__TERMINATED);
-    core_abandon(core, MP_EBROKEN);
-    core_settle(core);
+    slot->greeted = true;
+    if (core_wants_workers(core) && !slot_surplus(core, slot))
+        mp__slot_patience(core, slot);
 }
 
 void mp__core_ready(mp__core *core, uint32_t index, uint32_t generation)
 {
-    mp__slot *slot = slot_of(core, index, generation);
+    mp__slot *slot = slot_in(core, index, generation, MP__SLOT_STARTING); /* else it was killed meanwhile */
     if (!slot)
         return;
-    if (slot->state != MP__SLOT_STARTING) { /* killed meanwhile */
-        core->counts.stale++;
-        return;
-    }
-    slot_enter(core, slot, MP__SLOT_READY);
-    slot->moved_at = core->now;
+    mp__slot_ready(core, slot);
     core_settle(core);
 }
 
-/* A life is over. Settles only at the end: what it gave back may go to a worker that takes this very place. */
-static void slot_end_life(mp__core *core, mp__slot *slot, uint64_t claimed)
-{
-    uint64_t started = slot_started(slot, claimed);
-    if (started)
-        slot->failures = 0;
-    else
-        slot_count_failure(core, slot);
-    if (started > slot->done && slot->items) { /* not so if they have got another end meanwhile */
-        mp__items_end_front(core, slot, (size_t)(started - slot->done - 1), MP_ELOST); /* ran, but the results never came */
-        mp__items_end_front(core, slot, 1, MP_ECRASHED);
-    }
-    mp__items_give_back(core, slot, 0);
-    slot_enter(core, slot, MP__SLOT_EMPTY);
-    slot->start_at = core->now + backoff(slot->failures);
-    core_settle(core);
-}
-
+/* Settles only at the end: what the life gave back may go to a worker that takes this very slot. */
 void mp__core_start_failed(mp__core *core, uint32_t index, uint32_t generation)
 {
     mp__slot *slot = slot_of(core, index, generation);
-    if (slot)
-        slot_end_life(core, slot, 0);
+    if (!slot)
+        return;
+    mp__slot_end(core, slot, slot_started(slot, 0));
+    core_settle(core);
 }
 
 void mp__core_lost(mp__core *core, uint32_t index, uint32_t generation, uint64_t started)
@@ -368,8 +324,9 @@ void mp__core_lost(mp__core *core, uint32_t index, uint32_t generation, uint64_t
     mp__slot *slot = slot_of(core, index, generation);
     if (!slot)
         return;
-    core->counts.lost += slot->state == MP__SLOT_STARTING || slot->state == MP__SLOT_READY; /* else it was wanted */
-    slot_end_life(core, slot, started);
+    core->counts.lost += slot->state == MP__SLOT_STARTING || slot_works(slot); /* else it was wanted */
+    mp__slot_end(core, slot, slot_started(slot, started));
+    core_settle(core);
 }
 
 void mp__core_condemn(mp__core *core, uint32_t index, uint32_t generation)
@@ -377,40 +334,55 @@ void mp__core_condemn(mp__core *core, uint32_t index, uint32_t generation)
     mp__slot *slot = slot_of(core, index, generation);
     if (!slot || slot->state == MP__SLOT_KILLED)
         return;
-    slot_kill(core, slot, true);
+    if (core->unkillable) {
+        core->counts.stale++;
+        return;
+    }
+    mp__slot_kill(core, slot, true);
     core->counts.lost++;
 }
 
-/* Takes one item off the front of a slot that has sent items there. */
-static mp__core_item slot_take_front(mp__core *core, mp__slot *slot)
+/* Takes at most `count` items off the front of a slot that has sent items there; how many. */
+static size_t slot_take_front(mp__core *core, mp__slot *slot, size_t count)
 {
     mp__chunk *head = slot->chunks.head;
-    mp__core_item item = {head->job, head->first++};
-    slot->items--;
-    if (!--head->count)
+    size_t sent = head->count - head->unsent, taken = count < sent ? count : sent;
+    head->first += taken;
+    head->count -= taken;
+    slot->items -= taken;
+    slot->done += taken;
+    if (!head->count)
         mp__chunk_free(core, mp__chunks_pop(&slot->chunks));
-    return item;
+    return taken;
 }
 
-bool mp__core_result(mp__core *core, uint32_t index, uint32_t generation, mp__core_item *item, bool *nonsense)
+size_t mp__core_results(mp__core *core, uint32_t index, uint32_t generation, size_t count, mp__core_item *item,
+                        bool *nonsense)
 {
     mp__slot *slot = slot_of(core, index, generation);
+    assert(count);
     *nonsense = slot && slot->state != MP__SLOT_KILLED && slot->done == slot->sent;
     if (!slot)
-        return false;
-    if (slot->state != MP__SLOT_READY || *nonsense) {
+        return 0;
+    if (!slot_works(slot) || *nonsense) {
         core->counts.stale++;
-        return false;
+        return 0;
     }
-    *item = slot_take_front(core, slot); /* before the job is told: its own chunk goes with it */
-    slot->done++;
+    *item = (mp__core_item){slot->chunks.head->job, slot->chunks.head->first};
+    count = slot_take_front(core, slot, count); /* before the job is told: its own chunk goes with it */
     slot->moved_at = core->now;
-    mp__items_finished(core, item->job, 1);
+    mp__items_finished(core, item->job, count);
+    mp__slot_relieved(core, slot);
     if (mp__plan_hungry(core, slot))
         mp__plan_slot(core, slot);
     if (!core->counts.pending && core->state == MP__CLOSED)
         core_settle(core);
-    return true;
+    return count;
+}
+
+bool mp__core_result(mp__core *core, uint32_t index, uint32_t generation, mp__core_item *item, bool *nonsense)
+{
+    return mp__core_results(core, index, generation, 1, item, nonsense);
 }
 
 void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, uint64_t ns)
@@ -419,42 +391,63 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
         mp__plan_measured(core, job->task, items, ns);
 }
 
+/* The answer to a recall for a purge. What it was sent and keeps has been started, if it could say, and the last of that may be
+ * running. */
+static void slot_purged(mp__core *core, mp__slot *slot, bool known)
+{
+    const mp__chunk *last = slot->chunks.tail;
+    if (known && last && job_unwanted(core, last->job))
+        mp__slot_want(core, slot, MP__ACT_CANCEL);
+    if (known && !mp__slot_stuck(slot)) {
+        slot->purge_wait = MP__RECALL_NS;
+        slot->purge_at = MP__NEVER;
+        return;
+    }
+    slot->purge_wait = 2 * slot->purge_wait < MP__BACKOFF_MAX_NS ? 2 * slot->purge_wait : MP__BACKOFF_MAX_NS;
+    slot->purge_at = core->now + slot->purge_wait;
+}
+
 void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint64_t started)
 {
     mp__slot *slot = slot_of(core, index, generation);
+    bool known = started != MP__UNKNOWN;
     if (!slot)
         return;
-    if (!slot->cut || slot->wants & 1u << MP__ACT_RECALL) { /* killed meanwhile, or never asked */
+    if (!slot->asked || slot_wants(slot, MP__ACT_RECALL)) { /* killed meanwhile, or never asked */
         core->counts.stale++;
         return;
     }
-    if (started != MP__UNKNOWN) /* else what was sent stays with it, though it may never start it */
+    if (known) /* else what was sent stays with it, though it may never start it */
         slot->sent = slot->started = slot_started(slot, started);
     slot->kept = slot->sent;
+    slot->asked = false;
     mp__items_give_back(core, slot, (size_t)(slot->kept - slot->done));
-    if (slot->cut)
-        mp__chunk_put(core, slot->cut);
-    slot->cut = NULL;
     slot->moved_at = core->now; /* it has given what it could: not again at once */
+    if (slot->purge_at != MP__NEVER || mp__slot_stuck(slot))
+        slot_purged(core, slot, known);
+    mp__slot_relieved(core, slot);
     mp__plan_all(core, slot);
+    if (!core->counts.pending) /* what came back may have ended */
+        core_settle(core);
 }
 
 /* --- actions ----------------------------------------------------------------------------------------------------------- */
 
 static bool next_wanted(mp__core *core, mp__core_action *action)
 {
-    static const mp__action_kind order[] = {MP__ACT_KILL, MP__ACT_STOP, MP__ACT_START, MP__ACT_RECALL, MP__ACT_SEND};
+    static const mp__action_kind order[] = {MP__ACT_KILL,   MP__ACT_START, MP__ACT_RECALL,
+                                            MP__ACT_CANCEL, MP__ACT_STOP,  MP__ACT_SEND};
     mp__slot *slot;
     while ((slot = core->wanting_head)) {
         for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-            if (!(slot->wants & 1u << order[i]))
+            if (!slot_wants(slot, order[i]))
                 continue;
             slot->wants &= ~(1u << order[i]);
             core->counts.started += order[i] == MP__ACT_START;
             *action = (mp__core_action){.kind = order[i],
-                                        .slot = (uint32_t)(slot - core->slots),
+                                        .slot = slot->index,
                                         .generation = slot->generation,
-                                        .place = (uint32_t)(slot - core->slots),
+                                        .place = slot->place,
                                         .hard = order[i] == MP__ACT_KILL && slot->kill_at == MP__NEVER};
             return true;
         }
@@ -466,28 +459,46 @@ static bool next_wanted(mp__core *core, mp__core_action *action)
     return false;
 }
 
-bool mp__core_next(mp__core *core, mp__core_action *action)
+/* Chunks become spare when ends are told, and with results of workers that take no more: others may idle for want of one. */
+static void feed_starved(mp__core *core)
 {
-    return mp__items_next_end(core, action) || mp__items_next_done(core, action) || next_wanted(core, action);
+    if (!core->starved || core->spare_count <= chunk_reserve(core))
+        return;
+    core->starved = false;
+    mp__plan_all(core, NULL);
 }
 
+bool mp__core_next(mp__core *core, mp__core_action *action)
+{
+    if (mp__items_next_end(core, action) || mp__items_next_done(core, action))
+        return true;
+    feed_starved(core);
+    return next_wanted(core, action);
+}
+
+/* Nothing while a recall is under way, nor before what runs has been told that nobody waits for it: what comes behind would be
+ * told too. */
 bool mp__core_unsent(mp__core *core, uint32_t index, mp__core_item *item)
 {
-    const mp__slot *slot = &core->slots[index];
-    if (slot->state != MP__SLOT_READY || slot->cut || !slot->cursor)
-        return false;
+    const mp__slot *slot = core->slots[index];
     const mp__chunk *chunk = slot->cursor;
+    if (slot->state != MP__SLOT_READY || slot->asked || !chunk || chunk->job->cancelled || slot_wants(slot, MP__ACT_CANCEL))
+        return false;
     *item = (mp__core_item){chunk->job, chunk->first + chunk->count - chunk->unsent};
     return true;
 }
 
 void mp__core_sent(mp__core *core, uint32_t index)
 {
-    mp__slot *slot = &core->slots[index];
+    mp__slot *slot = core->slots[index];
     assert(slot->cursor);
     slot->sent++;
     if (!--slot->cursor->unsent)
         slot->cursor = slot->cursor->next;
+    if (slot->sent != core->life_items)
+        return;
+    mp__slot_retire(core, slot);
+    core_settle(core);
 }
 
 mp__core_state mp__core_get_state(const mp__core *core)
@@ -502,5 +513,10 @@ mp__core_counts mp__core_get_counts(const mp__core *core)
 
 bool mp__core_all_ready(const mp__core *core)
 {
-    return core->counts.ready == core->slot_count;
+    return core->takers == core->counts.wanted;
+}
+
+uint32_t mp__core_place(const mp__core *core, uint32_t index)
+{
+    return core->slots[index]->place;
 }

@@ -1,5 +1,5 @@
 /* The core of a pool: which item goes to which worker, and what each item's end is. It only decides: events go in as calls,
- * actions come out of mp__core_next. No lock, no clock, no system call, and no allocation after mp__core_create.
+ * actions come out of mp__core_next. No lock, no clock, no system call, and no allocation but by mp__core_create and _resize.
  *
  * A *job* is one call's array of items. Its items travel in *chunks*, ranges of it: from the job to a worker's queue, from
  * whose front results take them item by item. What a dead worker had not started, or an idle one's neighbour gives back,
@@ -12,9 +12,8 @@
  * one at once. So there are more slots than places.
  *
  *     slot:  EMPTY -> STARTING -> READY -> RETIRING -> STOPPING -> EMPTY   (lost: from each of them back to EMPTY; KILLED:
- *                         |          `---------------^  |                   terminate, nonsense, or it would not leave)
- *                         `----------------------------`-> KILLED -> EMPTY
- *     RETIRING: told to stop, and still has items; STOPPING: has none, and its time runs.
+ *                         `----------`---------`-----------`-> KILLED -> EMPTY   terminate, nonsense, or it would not leave)
+ *     RETIRING: told to stop, and still has items that it was sent; STOPPING: has none, and its time runs.
  *
  * Jobs may be *open*: more items come (mp__core_extend) until it is sealed. A cancelled job's items that have not started end
  * with MP_ECANCELLED: those not handed out at once, those with workers when they have been taken back.
@@ -69,9 +68,10 @@ struct mp__core_job {
 typedef struct mp__core_config {
     uint32_t workers; /* wanted; at least 1. There are twice as many slots, so that a replacement can start early */
     uint32_t tasks;
-    uint32_t chunks;     /* ranges of items that can exist at a time, per slot; 0: 32. Too few cost time, never an item */
+    uint32_t
+        chunks; /* ranges of items that can exist at a time, for each worker; 0: 32. Too few cost time, never an item */
     uint64_t life_items; /* a life gets no more items than this; 0: no limit */
-    bool unkillable;     /* a worker that runs an item cannot be ended, and the item ends only when its task returns: threads */
+    bool unkillable; /* a worker that runs an item cannot be ended, and the item ends only when its task returns: threads */
 } mp__core_config;
 
 typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
@@ -81,7 +81,7 @@ enum {
     MP__WINDOW_ITEMS = 16384,   /* and never more items than that */
     MP__RECALL_ITEM_NS = 50000, /* items at least this long are worth taking back from a neighbour at once */
     MP__RECALL_NS = 200000,     /* others when their worker has shown no progress for this long */
-    MP__FAILURES_MAX = 6,       /* lives in a row that came to nothing: when no slot has done better, the core is broken */
+    MP__FAILURES_MAX = 6,       /* lives in a row that came to nothing: when no place has done better, the core is broken */
     MP__BACKOFF_NS = 10000000,  /* second such life: start after this long, then twice, ... */
     MP__BACKOFF_MAX_NS = 1000000000
 };
@@ -120,8 +120,8 @@ typedef struct mp__core_action {
 typedef struct mp__core_counts {
     uint64_t accepted, finished, pending; /* items */
     uint64_t started, lost, stale;
-    uint32_t ready; /* lives that are READY or RETIRING */
-    uint32_t wanted;
+    uint32_t ready;  /* lives that are READY or RETIRING: those that run items */
+    uint32_t wanted; /* workers */
 } mp__core_counts;
 
 /* NULL: no memory. */
@@ -139,20 +139,22 @@ mp_status mp__core_submit(mp__core *core, mp__core_job *job);
 /* More items of an open job: [job->n, job->n + count). Also after close, for the job was accepted before. MP_ECANCELLED,
  * MP_ETERMINATED, MP_EBROKEN, MP_ELIMIT: not taken. */
 mp_status mp__core_extend(mp__core *core, mp__core_job *job, size_t count);
-/* No more items come: the job is done when the last one has ended, which may be now. Once, for each open job. */
+/* No more items come: the job is done when the last one has ended, which may be now. Once, for each open job, and whatever became
+ * of the core: it does not end before. */
 void mp__core_seal(mp__core *core, mp__core_job *job);
 /* Ends what has not started. What runs goes on, and its worker is told (MP__ACT_CANCEL). Does not seal. Idempotent. */
 void mp__core_cancel(mp__core *core, mp__core_job *job);
-/* How many workers are wanted from now on; at least 1. Pinned jobs of places that are no more end with MP_ECANCELLED. May allocate:
- * MP_ENOMEM, and nothing has changed. MP_ECLOSED, MP_EBROKEN. */
+/* How many workers are wanted from now on; at least 1. Lives in places that are no more retire, and what they have not started is
+ * taken back; pinned jobs for these places, now or later, end with MP_ECANCELLED. May allocate: MP_ENOMEM, and nothing has
+ * changed. MP_ECLOSED, MP_EBROKEN. */
 mp_status mp__core_resize(mp__core *core, uint32_t workers);
 /* How many slots there are: actions name slots below this. Grows with resize. */
 uint32_t mp__core_slots(const mp__core *core);
 void mp__core_close(mp__core *core);
-/* Every item ends now with MP_ETERMINATED; where workers cannot be killed, those that run end as their tasks return, with what
- * they give. */
+/* Every item ends now with MP_ETERMINATED; where workers cannot be killed, those that have been sent when they have come back, and
+ * those that run as their tasks return, with what they give. */
 void mp__core_terminate(mp__core *core);
-/* No worker can be started any more, now or later. */
+/* No worker can be started any more, now or later: as terminate, with MP_EBROKEN. */
 void mp__core_break(mp__core *core);
 
 /* The life has begun, and prepares itself for as long as it likes: nothing but ready, start_failed or lost is waited for. */
@@ -165,7 +167,8 @@ void mp__core_start_failed(mp__core *core, uint32_t slot, uint32_t generation);
 bool mp__core_result(mp__core *core, uint32_t slot, uint32_t generation, mp__core_item *item, bool *nonsense);
 /* The same for up to `count` results at once: how many of them belong to items that follow each other in one job, from `*item`
  * on. 0: as false above. */
-size_t mp__core_results(mp__core *core, uint32_t slot, uint32_t generation, size_t count, mp__core_item *item, bool *nonsense);
+size_t mp__core_results(mp__core *core, uint32_t slot, uint32_t generation, size_t count, mp__core_item *item,
+                        bool *nonsense);
 /* `items` results of this job took the worker `ns`. */
 void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, uint64_t ns);
 
@@ -174,7 +177,7 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
 void mp__core_recalled(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
 /* A life is over, and `started` is how many ordinals it had started. All its results have been handed in before. */
 void mp__core_lost(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
-/* The worker must not live: it spoke nonsense. */
+/* The worker must not live: it spoke nonsense. Where workers cannot be killed it is counted, and that is all. */
 void mp__core_condemn(mp__core *core, uint32_t slot, uint32_t generation);
 
 /* The next thing to do. Ends of items come first, then done jobs, then the rest. False: nothing. */
@@ -186,7 +189,7 @@ void mp__core_sent(mp__core *core, uint32_t slot);
 
 mp__core_state mp__core_get_state(const mp__core *core);
 mp__core_counts mp__core_get_counts(const mp__core *core);
-/* True if as many workers are ready as are wanted. */
+/* True if as many workers take items as are wanted. */
 bool mp__core_all_ready(const mp__core *core);
 /* The place of the life that is in the slot, or was last. */
 uint32_t mp__core_place(const mp__core *core, uint32_t slot);

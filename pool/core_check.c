@@ -7,10 +7,11 @@
 #include "pool/core_state.h"
 
 typedef struct tally {
-    size_t chunks; /* out of core->memory */
+    size_t chunks; /* out of core->blocks */
     size_t ended;  /* of these: in the list of ends */
     uint64_t items;
-    uint32_t ready, wanting;
+    uint32_t alive, ready, takers, wanting;
+    uint64_t pinned;
 } tally;
 
 #define REQUIRE(condition, text)                                                                                           \
@@ -38,8 +39,16 @@ static size_t count_everywhere(const mp__core *core, const mp__chunk *wanted)
 {
     size_t count = count_in(&core->ended, wanted) + count_in(&wanted->job->returned, wanted);
     for (uint32_t i = 0; i < core->slot_count; i++)
-        count += count_in(&core->slots[i].chunks, wanted);
+        count += count_in(&core->slots[i]->chunks, wanted);
     return count;
+}
+
+static bool is_of_core(const mp__core *core, const mp__chunk *chunk)
+{
+    for (const mp__block *block = core->blocks; block; block = block->next)
+        if (chunk >= block->chunks && chunk < block->chunks + block->count)
+            return true;
+    return false;
 }
 
 /* A chunk of any list but the spare one. */
@@ -51,8 +60,9 @@ static const char *check_chunk(const mp__core *core, const mp__chunk *chunk, tal
     REQUIRE(chunk->unsent <= chunk->count, "a chunk has more unsent items than items");
     if (chunk == &job->rest) {
         REQUIRE(job->fresh == job->n, "a job's own chunk is in use, and is not its last piece");
+        REQUIRE(!job->open || job_unwanted(core, job), "a job's own chunk is in use, and more items may come");
     } else {
-        REQUIRE(chunk >= core->memory && chunk < core->memory + core->memory_count, "a chunk is none of the core's");
+        REQUIRE(is_of_core(core, chunk), "a chunk is none of the core's");
         sums->chunks++;
     }
     return NULL;
@@ -63,6 +73,7 @@ static const char *check_chunk(const mp__core *core, const mp__chunk *chunk, tal
 static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot, tally *sums)
 {
     size_t items = 0, sent = 0;
+    bool cancelled = false;
     const mp__chunk *last = NULL, *cursor = NULL;
     for (const mp__chunk *chunk = slot->chunks.head; chunk; last = chunk, chunk = chunk->next) {
         PASS(check_chunk(core, chunk, sums));
@@ -72,50 +83,90 @@ static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot,
         REQUIRE(!cursor || chunk->unsent == chunk->count, "an item was sent before the one in front of it");
         if (!cursor && chunk->unsent)
             cursor = chunk;
+        REQUIRE(!chunk->job->pin || chunk->job->pin == slot->place + 1, "a pinned item is in another place");
+        cancelled |= chunk->unsent && chunk->job->cancelled;
     }
     REQUIRE(slot->chunks.tail == last, "the tail of a slot's chunks is not the last of them");
     REQUIRE(items == slot->items, "a slot's items are not the sum of its chunks");
     REQUIRE(slot->cursor == cursor, "a slot's cursor is not at its first unsent item");
     REQUIRE(slot->done <= slot->sent && slot->started <= slot->sent && slot->kept <= slot->sent,
             "a slot has done, started or kept more than was sent");
-    REQUIRE(sent == slot->sent - slot->done || (slot->state != MP__SLOT_READY && !items),
+    REQUIRE(sent == slot->sent - slot->done || (!slot_works(slot) && !items),
             "a slot's ordinals do not agree with its chunks");
+    REQUIRE(!core->life_items || slot->done + items <= core->life_items, "a life has more items than it may");
+    REQUIRE(!core->life_items || slot->state != MP__SLOT_READY || slot->sent < core->life_items,
+            "a life was sent all it may have, and does not retire");
+    REQUIRE(slot->state != MP__SLOT_RETIRING || sent, "a slot retires, and has nothing that it was sent");
+    REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !(cursor && slot->state == MP__SLOT_RETIRING),
+            "nobody will take back what a retiring slot was not sent");
+    REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !cancelled || slot->state == MP__SLOT_KILLED,
+            "nobody will take back what is cancelled");
     sums->items += items;
     return NULL;
 }
 
-/* By state: what may be due, and whether it may have work, or a recall under way. */
+/* By state: what may be due, whether it may have work, and whether its time may run. */
 static const struct {
     unsigned wants;
-    bool works, recalls, dies;
+    bool works, dies;
 } allowed[MP__SLOT_STATES] = {
     [MP__SLOT_EMPTY] = {0},
     [MP__SLOT_STARTING] = {.wants = 1u << MP__ACT_START, .dies = true},
-    [MP__SLOT_READY] = {.wants = 1u << MP__ACT_SEND | 1u << MP__ACT_RECALL, .works = true, .recalls = true},
+    [MP__SLOT_READY] = {.wants = 1u << MP__ACT_SEND | 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL, .works = true},
+    [MP__SLOT_RETIRING] = {.wants = 1u << MP__ACT_STOP | 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL, .works = true},
     [MP__SLOT_STOPPING] = {.wants = 1u << MP__ACT_STOP, .dies = true},
     [MP__SLOT_KILLED] = {.wants = 1u << MP__ACT_KILL, .works = true, .dies = true}, /* work: it was condemned */
 };
+
+/* In a core that has given up everybody is being killed; where that cannot be, nobody takes items. */
+static bool may_live(const mp__core *core, const mp__slot *slot)
+{
+    if (core->state == MP__RUNNING || core->state == MP__CLOSED || slot->state == MP__SLOT_EMPTY)
+        return true;
+    return core->state != MP__ENDED && (core->unkillable ? slot->state != MP__SLOT_READY : slot->state == MP__SLOT_KILLED);
+}
+
+static const char *check_slot_time(const mp__core *core, const mp__slot *slot)
+{
+    bool starting = slot->state == MP__SLOT_STARTING;
+    REQUIRE(slot->kill_at == MP__NEVER || allowed[slot->state].dies, "a slot is to be killed, and is in no state for it");
+    REQUIRE(slot->kill_at == MP__NEVER || !core->unkillable, "a slot is to be killed, and cannot be");
+    REQUIRE(slot->kill_at == MP__NEVER || slot->kill_at <= core->now + (starting ? MP__START_NS : MP__GRACE_NS),
+            "a slot is given more than its time");
+    REQUIRE(slot->kill_at != MP__NEVER || core->unkillable || slot->state != MP__SLOT_STOPPING,
+            "a slot may take for ever to stop");
+    REQUIRE(slot->kill_at != MP__NEVER || core->unkillable || !starting || (slot->greeted && !slot_surplus(core, slot)),
+            "a slot may take for ever to start");
+    REQUIRE(slot->purge_at == MP__NEVER || slot_works(slot), "a slot is to be purged, and is in no state for it");
+    REQUIRE(slot->purge_at == MP__NEVER || slot->purge_at <= core->now + MP__BACKOFF_MAX_NS, "a purge waits too long");
+    return NULL;
+}
 
 static const char *check_slot_state(const mp__core *core, const mp__slot *slot, tally *sums)
 {
     REQUIRE(!(slot->wants & ~allowed[slot->state].wants), "a slot wants what its state does not");
     REQUIRE(!slot->items || allowed[slot->state].works, "a slot has items, and is in no state for it");
-    REQUIRE(!slot->cut || allowed[slot->state].recalls, "a recall is under way, and the slot is in no state for it");
-    REQUIRE(slot->cut || !(slot->wants & 1u << MP__ACT_RECALL), "a recall is wanted without a chunk for it");
-    REQUIRE(slot->kill_at == MP__NEVER || allowed[slot->state].dies, "a slot is to be killed, and is in no state for it");
-    REQUIRE(slot->kill_at == MP__NEVER ||
-                slot->kill_at <= core->now + (slot->state == MP__SLOT_STARTING ? MP__START_NS : MP__GRACE_NS),
-            "a slot is given more than its time");
-    REQUIRE(slot->state != MP__SLOT_STOPPING || slot->kill_at != MP__NEVER, "a slot may take for ever to stop");
-    REQUIRE(slot->state != MP__SLOT_EMPTY || slot->start_at <= core->now + MP__BACKOFF_MAX_NS, "a slot waits too long");
-    REQUIRE(core->state == MP__RUNNING || core->state == MP__CLOSED || slot->state == MP__SLOT_EMPTY ||
-                slot->state == MP__SLOT_KILLED,
-            "a slot lives on in a core that has given up");
-    REQUIRE(core->state != MP__ENDED || !slot_alive(slot), "a slot lives in a core that has ended");
-    sums->chunks += slot->cut != NULL;
-    sums->ready += slot->state == MP__SLOT_READY;
+    REQUIRE(!slot->asked || slot_works(slot), "a recall is under way, and the slot is in no state for it");
+    REQUIRE(slot->asked || !slot_wants(slot, MP__ACT_RECALL), "a recall is wanted and not under way");
+    PASS(check_slot_time(core, slot));
+    REQUIRE(may_live(core, slot), "a slot lives on in a core that has given up");
+    sums->alive += slot_alive(slot);
+    sums->ready += slot_works(slot);
+    sums->takers += slot->state == MP__SLOT_READY;
     sums->wanting += slot->wants != 0;
     return NULL;
+}
+
+static const char *check_slot(const mp__core *core, uint32_t index, tally *sums)
+{
+    const mp__slot *slot = core->slots[index];
+    bool starts_or_takes = slot->state == MP__SLOT_STARTING || slot->state == MP__SLOT_READY;
+    REQUIRE(slot->index == index, "a slot does not know which it is");
+    REQUIRE(slot->place < core->place_count, "a slot is in no place");
+    REQUIRE(!starts_or_takes || core->places[slot->place].holder == slot, "a slot starts or takes items without a place");
+    REQUIRE(slot->state != MP__SLOT_READY || !slot_surplus(core, slot), "a slot takes items in a place that is not in use");
+    PASS(check_slot_state(core, slot, sums));
+    return check_slot_chunks(core, slot, sums);
 }
 
 static const char *check_wanting(const mp__core *core, const tally *sums)
@@ -141,8 +192,9 @@ static const char *check_waiting(const mp__core *core, const mp__core_job *job, 
         PASS(check_chunk(core, chunk, sums));
         REQUIRE(chunk->job == job, "a chunk came back to another job");
         REQUIRE(chunk->unsent == chunk->count, "an item came back and counts as sent");
-        REQUIRE(!last || last->first + last->count < chunk->first,
-                "chunks that came back overlap, touch or are out of order");
+        REQUIRE(!last || last->first + last->count <= chunk->first, "chunks that came back overlap or are out of order");
+        REQUIRE(!last || last->first + last->count < chunk->first || core->life_items, "chunks that came back touch");
+        REQUIRE(!core->life_items || chunk->count <= core->life_items, "what came back is more than any life may have");
         items += chunk->count;
     }
     REQUIRE(job->returned.tail == last, "the tail of what came back is not the last of it");
@@ -154,23 +206,47 @@ static size_t held_by_slots(const mp__core *core, const mp__core_job *job)
 {
     size_t items = 0;
     for (uint32_t i = 0; i < core->slot_count; i++)
-        for (const mp__chunk *chunk = core->slots[i].chunks.head; chunk; chunk = chunk->next)
+        for (const mp__chunk *chunk = core->slots[i]->chunks.head; chunk; chunk = chunk->next)
             if (chunk->job == job)
                 items += chunk->count;
     return items;
 }
 
-static const char *check_queue(const mp__core *core, tally *sums)
+/* `pin`: as that of each job in this queue. */
+static const char *check_queue(const mp__core *core, const mp__queue *queue, uint32_t pin, tally *sums)
 {
     const mp__core_job *last = NULL;
-    for (const mp__core_job *job = core->queue_head; job; last = job, job = job->next) {
+    for (const mp__core_job *job = queue->head; job; last = job, job = job->next) {
         REQUIRE(!last || last->number < job->number, "the queue is not in the order of submission");
         REQUIRE(job->queued && job->waiting, "a job is in the queue and has nothing to hand out");
+        REQUIRE(job->pin == pin, "a job is in another place's queue");
+        REQUIRE(!job_verdict(core, job), "a job waits to be handed out and never will be");
         PASS(check_waiting(core, job, sums));
         REQUIRE(job->pending == job->waiting + held_by_slots(core, job), "a job's items are not all somewhere");
         sums->items += job->waiting;
+        sums->pinned += pin > 0;
     }
-    REQUIRE(core->queue_tail == last, "the tail of the queue is not the last of it");
+    REQUIRE(queue->tail == last, "the tail of the queue is not the last of it");
+    return NULL;
+}
+
+static const char *check_places(const mp__core *core, tally *sums)
+{
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < core->place_count; i++) {
+        const mp__place *place = &core->places[i];
+        const mp__slot *holder = place->holder;
+        held += holder && i < core->counts.wanted;
+        REQUIRE(!holder || (holder->place == i && slot_alive(holder)), "a place is held by nobody who lives there");
+        REQUIRE(!holder || holder->state == MP__SLOT_STARTING || holder->state == MP__SLOT_READY ||
+                    holder->state == MP__SLOT_KILLED,
+                "a place is held by one that has left it");
+        REQUIRE(place->last < core->slot_count, "a place does not know its last slot");
+        REQUIRE(holder || place->start_at <= core->now + MP__BACKOFF_MAX_NS, "a place waits too long");
+        PASS(check_queue(core, &place->pinned, i + 1, sums));
+    }
+    REQUIRE(held == core->held, "the places that are held are not as many as were counted");
+    REQUIRE(sums->pinned == core->pinned, "the pinned jobs are not as many as were counted");
     return NULL;
 }
 
@@ -197,6 +273,7 @@ static const char *check_done(const mp__core *core)
     for (const mp__core_job *job = core->done_head; job; last = job, job = job->next) {
         REQUIRE(++jobs <= core->next_number, "more jobs are done than there were");
         REQUIRE(!job->pending && !job->waiting && !job->queued && !job->returned.head, "a job is done and has items");
+        REQUIRE(!job->open, "a job is done and not sealed");
     }
     REQUIRE(core->done_tail == last, "the tail of the done jobs is not the last of them");
     return NULL;
@@ -216,12 +293,13 @@ static const char *check_sums(const mp__core *core, const tally *sums)
 {
     size_t spare = 0;
     for (const mp__chunk *chunk = core->spare; chunk; chunk = chunk->next)
-        REQUIRE(++spare <= core->memory_count, "the spare chunks go round");
+        REQUIRE(++spare <= core->chunk_count, "the spare chunks go round");
     REQUIRE(spare == core->spare_count, "the spare chunks are not as many as were counted");
-    REQUIRE(spare + sums->chunks == core->memory_count, "a chunk is lost, or is in two places");
+    REQUIRE(spare + sums->chunks == core->chunk_count, "a chunk is lost, or is in two places");
     REQUIRE(spare + sums->ended >= chunk_reserve(core), "planning has used the reserve");
     REQUIRE(sums->items == core->counts.pending, "the pending items are not those in slots and in the queue");
-    REQUIRE(sums->ready == core->counts.ready, "the ready slots are not as many as were counted");
+    REQUIRE(sums->alive == core->alive && sums->ready == core->counts.ready && sums->takers == core->takers,
+            "the slots that live, work or take items are not as many as were counted");
     return NULL;
 }
 
@@ -229,8 +307,12 @@ static const char *check_state(const mp__core *core)
 {
     const mp__core_counts *counts = &core->counts;
     REQUIRE(counts->accepted == counts->finished + counts->pending, "accepted is not finished plus pending");
-    REQUIRE(core->state == MP__RUNNING || core->state == MP__CLOSED || !counts->pending,
+    bool given_up = core->state != MP__RUNNING && core->state != MP__CLOSED;
+    REQUIRE(!given_up || !counts->pending || (core->unkillable && core->state != MP__ENDED),
             "items are pending in a core that has given up");
+    REQUIRE(core->state == MP__ENDED || given_up == (core->verdict != MP_OK), "the core has given up without a reason");
+    REQUIRE(core->state != MP__ENDED || !core->open, "the core has ended, and a job is open");
+    REQUIRE(counts->wanted && counts->wanted <= core->place_count, "fewer places than workers");
     for (uint32_t i = 0; i < core->task_count; i++) {
         const mp__pace *pace = &core->paces[i];
         REQUIRE(!pace->window == !pace->item_ns, "a task's window and time are not known together");
@@ -244,17 +326,16 @@ const char *mp__core_check(const mp__core *core)
 {
     tally sums = {0};
     PASS(check_state(core));
-    for (uint32_t i = 0; i < core->slot_count; i++) {
-        PASS(check_slot_state(core, &core->slots[i], &sums));
-        PASS(check_slot_chunks(core, &core->slots[i], &sums));
-    }
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        PASS(check_slot(core, i, &sums));
     PASS(check_wanting(core, &sums));
-    PASS(check_queue(core, &sums));
+    PASS(check_queue(core, &core->queue, 0, &sums));
+    PASS(check_places(core, &sums));
     PASS(check_ended(core, &sums));
     PASS(check_done(core));
     PASS(check_sums(core, &sums));
     for (uint32_t i = 0; i < core->slot_count; i++)
-        PASS(check_own_chunks(core, &core->slots[i].chunks));
+        PASS(check_own_chunks(core, &core->slots[i]->chunks));
     PASS(check_own_chunks(core, &core->ended));
     return NULL;
 }

@@ -1,8 +1,9 @@
 /* Ranges of items: where they wait, how they are cut and joined, and how they end.
  *
  * Runs under the pool's lock, as part of the core. Every item without an end is in exactly one place: fresh in its job, in a
- * chunk that came back to its job, or in a chunk of one slot. Chunks were allocated at create; the last piece of a job uses the
- * one inside it, so that many small jobs need none. Nothing here can fail: whoever must cut has a chunk put aside for it. */
+ * chunk that came back to its job, or in a chunk of one slot. Chunks were allocated before; the last piece of a job uses the one
+ * inside it, so that many small jobs need none: that of an open job is not known before it is sealed, cancelled or given up. Nothing here can fail: the end of a life has chunks
+ * put aside to cut with, and what else cannot be cut stays where it is. */
 #include "pool/core_state.h"
 #include <assert.h>
 
@@ -10,8 +11,10 @@
 
 mp__chunk *mp__chunk_take(mp__core *core, size_t reserve)
 {
-    if (core->spare_count <= reserve)
+    if (core->spare_count <= reserve) {
+        core->starved = true;
         return NULL;
+    }
     mp__chunk *chunk = core->spare;
     core->spare = chunk->next;
     core->spare_count--;
@@ -60,8 +63,12 @@ void mp__items_finished(mp__core *core, mp__core_job *job, size_t items)
     job->pending -= items;
     core->counts.pending -= items;
     core->counts.finished += items;
-    if (job->pending)
-        return;
+    if (!job->pending && !job->open)
+        mp__items_done(core, job);
+}
+
+void mp__items_done(mp__core *core, mp__core_job *job)
+{
     assert(!job->waiting && !job->queued);
     job->next = NULL;
     if (core->done_tail)
@@ -75,7 +82,7 @@ void mp__items_finished(mp__core *core, mp__core_job *job, size_t items)
 static void chunk_end(mp__core *core, mp__chunk *chunk, mp_status status, const mp__slot *during)
 {
     chunk->status = status;
-    chunk->slot = during ? (uint32_t)(during - core->slots) : MP__NO_SLOT;
+    chunk->slot = during ? during->index : MP__NO_SLOT;
     chunk->generation = during ? during->generation : 0;
     mp__chunks_push(&core->ended, chunk);
     mp__items_finished(core, chunk->job, chunk->count);
@@ -103,8 +110,9 @@ void mp__items_end_front(mp__core *core, mp__slot *slot, size_t count, mp_status
     }
 }
 
-/* The job first goes out of the queue with all it has, for its last end is the end of it. */
-static void job_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
+/* The job first goes out of the queue with all it has, for its last end is the end of it. No more items come to it: its own chunk
+ * is free if there are fresh ones. */
+void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
 {
     size_t fresh = job->fresh, count = job->n - fresh;
     mp__chunks returned = job->returned;
@@ -121,26 +129,41 @@ static void job_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
     }
 }
 
+void mp__items_end_queue(mp__core *core, mp__queue *queue, mp_status status)
+{
+    while (queue->head)
+        mp__items_end_waiting(core, queue->head, status);
+}
+
+void mp__items_end_queues(mp__core *core, mp_status status)
+{
+    mp__items_end_queue(core, &core->queue, status);
+    for (uint32_t i = 0; core->pinned; i++)
+        mp__items_end_queue(core, &core->places[i].pinned, status);
+}
+
 void mp__items_end_all(mp__core *core, mp_status status)
 {
     for (uint32_t i = 0; i < core->slot_count; i++) {
-        mp__slot *slot = &core->slots[i];
+        mp__slot *slot = core->slots[i];
         mp__chunk *chunk;
         while ((chunk = mp__chunks_pop(&slot->chunks)))
             chunk_end(core, chunk, status, NULL);
         slot->items = 0;
         slot->cursor = NULL;
     }
-    while (core->queue_head)
-        job_end_waiting(core, core->queue_head, status);
+    mp__items_end_queues(core, status);
 }
 
 /* --- back to the job --------------------------------------------------------------------------------------------------- */
 
-/* Makes `chunk`, which stands in the list behind `before`, one with its neighbour if they touch. True: `chunk` is gone. */
+/* Makes `chunk`, which stands in the list behind `before`, one with its neighbour if they touch. True: `chunk` is gone. What a
+ * life may not have whole would need a chunk to cut it with: there may be none, ever. */
 static bool join(mp__core *core, mp__chunks *list, mp__chunk *before, mp__chunk *chunk)
 {
     if (!before || before->first + before->count != chunk->first)
+        return false;
+    if (core->life_items && before->count + chunk->count > core->life_items)
         return false;
     before->count += chunk->count;
     before->unsent = before->count;
@@ -152,7 +175,7 @@ static bool join(mp__core *core, mp__chunks *list, mp__chunk *before, mp__chunk 
 }
 
 /* What came back is kept in the order of its items, whoever brought it; neighbours are joined, so that pieces do not multiply. */
-static void job_take_back(mp__core *core, mp__chunk *chunk)
+static void job_keep(mp__core *core, mp__chunk *chunk)
 {
     mp__core_job *job = chunk->job;
     mp__chunks *list = &job->returned;
@@ -177,38 +200,70 @@ static void job_take_back(mp__core *core, mp__chunk *chunk)
     mp__plan_enqueue(core, job);
 }
 
-/* Cuts a chunk of a slot behind its first `keep` items, which have been sent; the other half is returned. The chunk for it
- * was put aside when the recall was asked for. */
-static mp__chunk *slot_cut(mp__slot *slot, mp__chunk *chunk, size_t keep)
+/* Items that have not been started are with nobody any more. */
+static void job_take_back(mp__core *core, mp__chunk *chunk)
 {
-    mp__chunk *back = slot->cut;
-    assert(back);
-    slot->cut = NULL;
+    mp_status verdict = job_verdict(core, chunk->job);
+    if (verdict)
+        chunk_end(core, chunk, verdict, NULL);
+    else
+        job_keep(core, chunk);
+}
+
+/* The part of a chunk of a slot that was not sent, as a chunk of its own; NULL: there is none to cut with. */
+static mp__chunk *chunk_unsent(mp__core *core, mp__chunk *chunk)
+{
+    if (chunk->unsent == chunk->count)
+        return chunk;
+    mp__chunk *back = mp__chunk_take(core, chunk_reserve(core));
+    if (!back)
+        return NULL;
     *back = *chunk;
-    back->first += keep;
-    back->count -= keep;
-    chunk->count = keep;
+    back->first += chunk->count - chunk->unsent;
+    back->count = chunk->unsent;
+    chunk->count -= chunk->unsent;
     chunk->unsent = 0;
     return back;
 }
 
-void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
+/* `all`: not only that of cancelled jobs. */
+static void slot_release(mp__core *core, mp__slot *slot, bool all)
 {
-    mp__chunks all = slot->chunks;
+    mp__chunks chunks = slot->chunks;
     mp__chunk *chunk;
     slot->chunks = (mp__chunks){0};
     slot->cursor = NULL;
     slot->items = 0;
-    while ((chunk = mp__chunks_pop(&all))) {
-        size_t room = keep - slot->items;
-        mp__chunk *back = chunk->count <= room ? NULL : room ? slot_cut(slot, chunk, room) : chunk;
+    while ((chunk = mp__chunks_pop(&chunks))) {
+        bool leaves = chunk->unsent && (all || chunk->job->cancelled);
+        mp__chunk *back = leaves ? chunk_unsent(core, chunk) : NULL;
         if (back != chunk) {
             slot->items += chunk->count;
             mp__chunks_push(&slot->chunks, chunk);
+            if (!slot->cursor && chunk->unsent)
+                slot->cursor = chunk;
         }
         if (back)
             job_take_back(core, back);
     }
+    if (slot->cursor && slot->state == MP__SLOT_READY)
+        mp__slot_want(core, slot, MP__ACT_SEND);
+}
+
+void mp__items_release(mp__core *core, mp__slot *slot)
+{
+    if (slot->cursor)
+        slot_release(core, slot, slot->state == MP__SLOT_RETIRING);
+}
+
+void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
+{
+    for (mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next) {
+        size_t stays = chunk->count < keep ? chunk->count : keep;
+        chunk->unsent = chunk->count - stays;
+        keep -= stays;
+    }
+    slot_release(core, slot, true);
 }
 
 /* --- what is to be told ------------------------------------------------------------------------------------------------ */

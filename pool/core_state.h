@@ -1,5 +1,6 @@
-/* The inside of the core, shared by core.c (events and states), core_items.c (ranges of items and their ends), plan.c (who gets
- * what) and core_check.c. Nobody else. All of it is guarded by the pool's lock. */
+/* The inside of the core, shared by core.c (events and the state of the whole), core_slots.c (lives: their states and places),
+ * core_items.c (ranges of items and their ends), core_memory.c (what is allocated), plan.c (who gets what) and core_check.c. Nobody
+ * else. All of it is guarded by the pool's lock. */
 #ifndef MP__POOL_CORE_STATE_H
 #define MP__POOL_CORE_STATE_H
 #include "pool/core.h"
@@ -8,15 +9,20 @@ typedef enum mp__slot_state {
     MP__SLOT_EMPTY,
     MP__SLOT_STARTING,
     MP__SLOT_READY,
+    MP__SLOT_RETIRING,
     MP__SLOT_STOPPING,
     MP__SLOT_KILLED,
     MP__SLOT_STATES
 } mp__slot_state;
 
 typedef struct mp__slot {
+    /* fixed */
+    uint32_t index;
     /* this life; `state` is written by slot_enter alone */
     mp__slot_state state;
     uint32_t generation;
+    uint32_t place;      /* of this life, or of the last one */
+    bool greeted;        /* STARTING: it has begun, and is given all the time it needs */
     uint64_t done, sent; /* ordinals: results that came, items that were sent */
     uint64_t started;    /* ordinals that it has said to have started; it may have gone on since */
     uint64_t kept;       /* ordinals that a recall could not take from it */
@@ -25,16 +31,28 @@ typedef struct mp__slot {
     mp__chunks chunks;    /* in the order in which it runs them */
     size_t items;         /* the sum of their counts */
     mp__chunk *cursor;    /* the first one with unsent items */
-    mp__chunk *cut;       /* a recall is on its way: nothing is handed out meanwhile. The chunk to cut its queue with */
+    bool asked;           /* a recall is on its way: nothing is handed out meanwhile */
     uint64_t moved_at;    /* last result, or last time it was handed work while idle */
     uint64_t recalled_at; /* long items: not to be asked for before */
-    /* over its lives */
-    uint32_t failures; /* in a row that came to nothing */
-    uint64_t start_at; /* EMPTY: not before */
+    uint64_t
+        purge_at; /* it has what it should not start: taken back then, if no recall is under way; MP__NEVER: it has not */
+    uint64_t purge_wait; /* so long after an answer that said nothing */
     /* what is to be told */
     unsigned wants; /* bit k: an action of kind k is due */
     struct mp__slot *next_wanting;
 } mp__slot;
+
+typedef struct mp__queue {
+    mp__core_job *head, *tail; /* by number */
+} mp__queue;
+
+typedef struct mp__place {
+    mp__slot *holder;  /* whose life is this worker: STARTING, READY, or KILLED in one of these; NULL: nobody's */
+    uint32_t last;     /* the slot of its last life: taken again if it is empty */
+    uint32_t failures; /* lives in a row that came to nothing */
+    uint64_t start_at; /* without holder: not before */
+    mp__queue pinned;  /* jobs for this place alone */
+} mp__place;
 
 /* What is known of a task's time, over all its jobs. */
 typedef struct mp__pace {
@@ -42,20 +60,41 @@ typedef struct mp__pace {
     size_t window;    /* how many one worker should have at a time; at least 2 */
 } mp__pace;
 
+/* Slots and chunks that were allocated together, for so many more workers; they never move. */
+typedef struct mp__block {
+    struct mp__block *next;
+    mp__slot *slots;
+    size_t count;
+    mp__chunk chunks[];
+} mp__block;
+
 struct mp__core {
     /* fixed at create */
-    uint32_t slot_count, task_count;
-    size_t memory_count;
-    mp__chunk *memory; /* every chunk there is, but those inside jobs */
-    mp__slot *slots;
+    uint32_t task_count;
+    uint32_t chunks_per_worker;
+    uint64_t life_items;
+    bool unkillable;
     mp__pace *paces; /* by task */
+    /* grow, in core_memory.c alone */
+    uint32_t slot_count, place_count; /* places from `counts.wanted` on are not in use now */
+    size_t chunk_count;
+    mp__slot **slots;
+    mp__place *places;
+    mp__block *blocks; /* every chunk there is, but those inside jobs */
     /* the rest changes with every event */
     mp__core_state state;
+    mp_status verdict; /* the end of items that have not started, now that the core has given up; MP_OK: it has not */
     uint64_t now;
     uint64_t next_number;
+    uint32_t alive;  /* slots that are not EMPTY */
+    uint32_t takers; /* slots that are READY */
+    uint32_t held;   /* places in use that have a holder */
+    uint64_t open;   /* jobs that are not sealed */
+    uint64_t pinned; /* jobs in the queues of places */
     mp__chunk *spare;
     size_t spare_count;
-    mp__core_job *queue_head, *queue_tail; /* jobs with items to hand out, by number */
+    bool starved;                          /* someone could not have one since all was last planned */
+    mp__queue queue;                       /* jobs with items to hand out, but pinned ones */
     mp__chunks ended;                      /* waiting to be told: MP__ACT_FAIL */
     mp__core_job *done_head, *done_tail;   /* waiting to be told: MP__ACT_DONE */
     mp__slot *wanting_head, *wanting_tail; /* slots with something to be told; some want nothing any more */
@@ -67,6 +106,23 @@ static inline bool slot_alive(const mp__slot *slot)
     return slot->state != MP__SLOT_EMPTY;
 }
 
+/* In one of these a life has items, and answers for them. */
+static inline bool slot_works(const mp__slot *slot)
+{
+    return slot->state == MP__SLOT_READY || slot->state == MP__SLOT_RETIRING;
+}
+
+static inline bool slot_wants(const mp__slot *slot, mp__action_kind kind)
+{
+    return slot->wants & 1u << kind;
+}
+
+/* This life's place is not in use any more: fewer workers are wanted. */
+static inline bool slot_surplus(const mp__core *core, const mp__slot *slot)
+{
+    return slot->place >= core->counts.wanted;
+}
+
 /* Chunks kept back from planning, so that the end of a life can always split its queue in two places: before the item that is
  * to blame, and behind it. A slot does not end another life before the chunks of the last one were told and are spare again. */
 static inline size_t chunk_reserve(const mp__core *core)
@@ -74,8 +130,51 @@ static inline size_t chunk_reserve(const mp__core *core)
     return 2 * (size_t)core->slot_count;
 }
 
-/* core.c */
+static inline bool core_wants_workers(const mp__core *core)
+{
+    return core->state == MP__RUNNING || (core->state == MP__CLOSED && (core->counts.pending || core->open));
+}
+
+/* Nobody waits for its results. */
+static inline bool job_unwanted(const mp__core *core, const mp__core_job *job)
+{
+    return job->cancelled || core->verdict;
+}
+
+/* What of this job has not started ends with this, wherever it comes from; MP_OK: it waits to be handed out. */
+static inline mp_status job_verdict(const mp__core *core, const mp__core_job *job)
+{
+    return job->cancelled || job->pin > core->counts.wanted ? MP_ECANCELLED : core->verdict;
+}
+
+/* core_memory.c: room for so many workers. False: no memory, and nothing has changed. */
+bool mp__core_grow(mp__core *core, uint32_t workers);
+
+/* core_slots.c */
 void mp__slot_want(mp__core *core, mp__slot *slot, mp__action_kind kind);
+void mp__slot_ready(mp__core *core, mp__slot *slot);
+/* `hard`: without asking first. One that was asked is not asked again; its time runs. */
+void mp__slot_kill(mp__core *core, mp__slot *slot, bool hard);
+/* The life takes no more items, and leaves when it is through with those it has been sent. */
+void mp__slot_retire(mp__core *core, mp__slot *slot);
+/* A STARTING life is not wanted any more: it is told when it is ready, and has as long for that as it will then have for leaving. */
+void mp__slot_unwanted(mp__core *core, mp__slot *slot);
+/* A STARTING life may take this long from now. */
+void mp__slot_patience(const mp__core *core, mp__slot *slot);
+/* A READY or RETIRING life has fewer items than before: one that retires may be through. */
+void mp__slot_relieved(mp__core *core, mp__slot *slot);
+/* Items that must not be started, or not there: those not sent leave the slot at once, the others are asked for. */
+void mp__slot_purge(mp__core *core, mp__slot *slot);
+/* Some that were not sent are still there, for lack of a chunk to cut with. */
+bool mp__slot_stuck(const mp__slot *slot);
+/* The life is over, whatever it was, and its items are elsewhere. */
+void mp__slot_end(mp__core *core, mp__slot *slot, uint64_t started);
+/* Starts a life in each place that has none, as far as there are empty slots. */
+void mp__slots_start(mp__core *core);
+/* There is nothing more to do. */
+void mp__slots_stop(mp__core *core);
+/* True if no worker is there and every place has failed too often: waiting longer helps nobody who waits for a result. */
+bool mp__slots_hopeless(const mp__core *core);
 
 /* core_items.c. A chunk is taken unless that leaves fewer than `reserve`; the one inside a job goes with its job. */
 mp__chunk *mp__chunk_take(mp__core *core, size_t reserve);
@@ -85,10 +184,19 @@ void mp__chunks_push(mp__chunks *list, mp__chunk *chunk);
 mp__chunk *mp__chunks_pop(mp__chunks *list);
 /* So many items of a job, in no list any more, have ended. */
 void mp__items_finished(mp__core *core, mp__core_job *job, size_t items);
+/* A job has no items without an end, and none will come. */
+void mp__items_done(mp__core *core, mp__core_job *job);
 /* The first `count` items of a slot end, and its life is why. */
 void mp__items_end_front(mp__core *core, mp__slot *slot, size_t count, mp_status status);
-/* What a slot has behind its first `keep` items goes back to the front of its jobs. */
+/* What a slot has behind its first `keep` items counts as not sent, and goes back to the front of its jobs, or ends. For lack of a
+ * chunk to cut with some may stay, not sent. */
 void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep);
+/* The same for what it has not been sent: all when it retires, else that of cancelled jobs. */
+void mp__items_release(mp__core *core, mp__slot *slot);
+/* What waits to be handed out ends. */
+void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status);
+void mp__items_end_queue(mp__core *core, mp__queue *queue, mp_status status);
+void mp__items_end_queues(mp__core *core, mp_status status);
 /* Every item without an end gets this one. */
 void mp__items_end_all(mp__core *core, mp_status status);
 /* The next end to be told, and then the next job without pending items. */

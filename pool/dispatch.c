@@ -148,18 +148,20 @@ static void take_result(mp__dispatch *d, mp__event *event)
 }
 
 /* Once the pool is given up, what came before that stays the reason. */
-static void note_trouble(mp__dispatch *d, const mp_error *error)
+static void note_trouble(mp__dispatch *d, mp__core_state state, const mp_error *error)
 {
-    mp__core_state state = mp__core_get_state(d->core);
     if (state == MP__RUNNING || state == MP__CLOSED)
         d->trouble = *error;
 }
 
 static void bury(mp__dispatch *d, const mp__event *event)
 {
+    uint64_t lost = mp__core_get_counts(d->core).lost;
+    mp__core_state state = mp__core_get_state(d->core);
     d->blame = *event->error;
-    note_trouble(d, event->error);
     mp__core_lost(d->core, event->slot, event->generation, event->started);
+    if (mp__core_get_counts(d->core).lost > lost) /* one that leaves because it was told to is no trouble */
+        note_trouble(d, state, event->error);
     mp__dispatch_act(d); /* now, while `blame` is this life's */
 }
 
@@ -174,11 +176,11 @@ static void handle(mp__dispatch *d, mp__event *event)
     case MP__EV_LOST: bury(d, event); break;
     case MP__EV_NONSENSE: mp__core_condemn(d->core, event->slot, event->generation); break;
     case MP__EV_START_FAILED:
-        note_trouble(d, event->error);
+        note_trouble(d, mp__core_get_state(d->core), event->error);
         mp__core_start_failed(d->core, event->slot, event->generation);
         break;
     case MP__EV_BROKEN:
-        note_trouble(d, event->error);
+        note_trouble(d, mp__core_get_state(d->core), event->error);
         mp__core_break(d->core);
         break;
     }

@@ -51,49 +51,30 @@ static void describe(const mp__stream *stream, mp_status status, mp_error *error
     strcpy(error->task, stream->job.task->name);
 }
 
-/* With the lock; false: that was all. */
-static bool take_one(mp__stream *stream, void *item)
+/* With the lock: what was asked for has come, or not. */
+static void take(mp__stream *stream, mp__cell *cell, mp_status status, const mp__fault *fault, mp_error *error)
 {
     mp__dispatch *d = stream->dispatch;
-    mp_error error = {0};
-    mp__fault fault = {0};
-    mp_status status = MP_ENOMEM;
-    wait_for_room(stream);
-    if (stream->input_over)
-        return false;
-    mp__cell *cell = item ? mp__stream_cell(stream) : NULL;
-    if (cell) {
-        pthread_mutex_unlock(&d->lock);
-        status = ask(stream, item, cell, &fault, &error);
-        mp__driver_lock(d);
-    }
     if (stream->input_over || status) {
         if (cell)
             mp__stream_drop(stream, cell);
-        describe(stream, status, &error);
-        mp__stream_end_input(stream, &error);
+        describe(stream, status, error);
+        mp__stream_end_input(stream, error);
     } else {
         mp__core_time(d->core, mp__now());
-        mp__stream_accept(stream, cell, &fault);
+        mp__stream_accept(stream, cell, fault);
         mp__stream_submit(stream);
     }
     mp__dispatch_acted(d);
-    return true;
 }
 
-static void *generator_thread(void *argument)
+/* The thread's end: nobody will ask any more. With the lock, and without it when it returns. */
+static void leave(mp__stream *stream)
 {
-    mp__stream *stream = argument;
     mp__dispatch *d = stream->dispatch;
-    void *item = mp__values_alloc(stream->job.task->input, 1);
-    here = stream;
-    mp__driver_lock(d);
-    while (take_one(stream, item))
-        ;
     void (*release)(void *) = stream->options.release;
     void *user = stream->source.user;
     pthread_mutex_unlock(&d->lock);
-    free(item);
     if (release)
         release(user);
     mp__driver_lock(d);
@@ -103,6 +84,59 @@ static void *generator_thread(void *argument)
         mp__stream_free(stream);
         mp__dispatch_unref(d);
     }
+}
+
+typedef struct asking {
+    mp__stream *stream;
+    void *item;
+    mp__cell *cell;
+} asking;
+
+/* The generator has called pthread_exit. */
+static void left_by_generator(void *argument)
+{
+    asking *a = argument;
+    mp_error error;
+    (void)mp__failure(&error, MP_EFAILED, "the generator ended its thread (pthread_exit)");
+    free(a->item);
+    mp__driver_lock(a->stream->dispatch);
+    take(a->stream, a->cell, MP_EFAILED, &(mp__fault){0}, &error);
+    leave(a->stream);
+}
+
+/* With the lock; false: that was all. */
+static bool take_one(asking *a)
+{
+    mp__stream *stream = a->stream;
+    mp_error error = {0};
+    mp__fault fault = {0};
+    mp_status status = MP_ENOMEM;
+    wait_for_room(stream);
+    if (stream->input_over)
+        return false;
+    a->cell = a->item ? mp__stream_cell(stream) : NULL;
+    if (a->cell) {
+        pthread_mutex_unlock(&stream->dispatch->lock);
+        pthread_cleanup_push(left_by_generator, a);
+        status = ask(stream, a->item, a->cell, &fault, &error);
+        pthread_cleanup_pop(0);
+        mp__driver_lock(stream->dispatch);
+    }
+    take(stream, a->cell, status, &fault, &error);
+    return true;
+}
+
+static void *generator_thread(void *argument)
+{
+    asking a = {.stream = argument};
+    here = a.stream;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    a.item = mp__values_alloc(a.stream->job.task->input, 1);
+    mp__driver_lock(a.stream->dispatch);
+    while (take_one(&a))
+        ;
+    free(a.item);
+    leave(a.stream);
     return NULL;
 }
 

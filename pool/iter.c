@@ -18,7 +18,10 @@ enum { ITEMS_EACH = 1024, BYTES = 16 << 20 };
 #define PROGRESS_NS 500000000u
 
 static mp__stream no_memory = {.fd = -1,
-                               .input_error = {.status = MP_ENOMEM, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+                               .input_error = {.status = MP_ENOMEM,
+                                               .item = MP_NO_ITEM,
+                                               .worker = MP_NO_WORKER,
+                                               .exit_code = -1,
                                                .message = "no memory for a stream"}};
 
 /* Of this thread's last mp_iter_next. */
@@ -280,7 +283,8 @@ static mp_status check_read(const mp__stream *stream, const void *out, size_t si
     const mp_type *type = stream->job.task ? stream->job.task->output : NULL;
     if (!type || !out || mp__is_none(type) || !size || size == MP__UNSIZED || size == type->size)
         return MP_OK;
-    return mp__failure(error, MP_ETYPE, "a result is a '%s' of %zu bytes, and there is room for %zu", type->name, type->size, size);
+    return mp__failure(error, MP_ETYPE, "a result is a '%s' of %zu bytes, and there is room for %zu", type->name,
+                       type->size, size);
 }
 
 mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeout, const mp_next_options *options)

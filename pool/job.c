@@ -47,10 +47,9 @@ mp_status mp__job_store(mp__job *job, size_t index, mp__frame *frame, mp_error *
 void mp__array_job_locate(mp__job *job, size_t index, const void **value, void **out)
 {
     static const mp_none none;
-    static mp_none nothing;
     mp__array_job *array = (mp__array_job *)job;
     *value = array->items ? array->items + index * job->task->input->size : (const void *)&none;
-    *out = array->out ? array->out + index * job->task->output->size : (void *)&nothing;
+    *out = array->out ? array->out + index * job->task->output->size : (void *)&array->nothing;
 }
 
 void mp__array_job_ended(mp__job *job, size_t first, size_t count, const mp_error *error, size_t bytes)
@@ -84,5 +83,4 @@ static void sync_done(mp__job *job)
         pthread_cond_signal(finished);
 }
 
-const mp__job_kind mp__sync_job_kind = {
-    .locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = sync_done};
+const mp__job_kind mp__sync_job_kind = {.locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = sync_done};

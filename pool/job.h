@@ -48,7 +48,8 @@ typedef struct mp__array_job {
     mp_error *errors;           /* NULL: not wanted */
     /* guarded by the pool's lock */
     size_t failed;
-    mp_error first; /* of the failed item with the smallest index */
+    mp_error first;  /* of the failed item with the smallest index */
+    mp_none nothing; /* every item's place for its result, where there is no `out` */
 } mp__array_job;
 
 void mp__array_job_locate(mp__job *job, size_t index, const void **value, void **out);

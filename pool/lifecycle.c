@@ -231,7 +231,8 @@ mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error
     if (!status)
         mp__dispatch_acted(d);
     else if (status == MP_EDEADLK)
-        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that", d->blocked);
+        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that",
+                    d->blocked);
     else
         mp__dispatch_why(d, status, error);
     mp__dispatch_leave(d, &guard);

@@ -141,7 +141,8 @@ static mp_status check_room(mp_pool *pool, size_t n, mp_error *error)
     mp__dispatch_stats(pool->dispatch, &stats);
     if (n == (size_t)stats.processes)
         return MP_OK;
-    return mp__failure(error, MP_EINVAL, "there is room for %zu results, but the pool has %d workers: pass arrays of that many", n,
+    return mp__failure(error, MP_EINVAL,
+                       "there is room for %zu results, but the pool has %d workers: pass arrays of that many", n,
                        stats.processes);
 }
 

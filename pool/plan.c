@@ -8,7 +8,10 @@
  * When there is nothing to hand out, a worker idles and another has items that it has not started, they are taken back: at
  * once if items are long, else once that worker has shown no progress for a while. A wrong estimate costs that while.
  *
- * Runs under the pool's lock, as part of the core; owns nothing but the paces and the order of the queue. When there is no chunk
+ * A job that is pinned to a place stands in that place's own queue; a slot takes from its place's queue and from the common one,
+ * the older job first. A life that may have few items more gets no more than that.
+ *
+ * Runs under the pool's lock, as part of the core; owns nothing but the paces and the order of the queues. When there is no chunk
  * to be had, items wait where they are until a worker has used up one of its own. */
 #include "pool/core_state.h"
 #include <assert.h>
@@ -17,21 +20,28 @@ static const uint64_t ITEM_NS_MAX = 1000000000000000u; /* eleven days: more need
 
 /* --- the queue --------------------------------------------------------------------------------------------------------- */
 
+static mp__queue *job_queue(mp__core *core, const mp__core_job *job)
+{
+    return job->pin ? &core->places[job->pin - 1].pinned : &core->queue;
+}
+
 void mp__plan_enqueue(mp__core *core, mp__core_job *job)
 {
     if (job->queued)
         return;
+    mp__queue *queue = job_queue(core, job);
     job->queued = true;
-    if (!core->queue_tail || core->queue_tail->number < job->number) { /* a new job: the usual case */
+    core->pinned += job->pin > 0;
+    if (!queue->tail || queue->tail->number < job->number) { /* a new job: the usual case */
         job->next = NULL;
-        if (core->queue_tail)
-            core->queue_tail->next = job;
+        if (queue->tail)
+            queue->tail->next = job;
         else
-            core->queue_head = job;
-        core->queue_tail = job;
+            queue->head = job;
+        queue->tail = job;
         return;
     }
-    mp__core_job **at = &core->queue_head;
+    mp__core_job **at = &queue->head;
     while ((*at)->number < job->number)
         at = &(*at)->next;
     job->next = *at;
@@ -42,19 +52,34 @@ void mp__plan_dequeue(mp__core *core, mp__core_job *job)
 {
     if (!job->queued)
         return;
+    mp__queue *queue = job_queue(core, job);
     job->queued = false;
-    mp__core_job *before = NULL, **at = &core->queue_head;
+    core->pinned -= job->pin > 0;
+    mp__core_job *before = NULL, **at = &queue->head;
     while (*at != job) {
         before = *at;
         at = &before->next;
     }
     *at = job->next;
-    if (core->queue_tail == job)
-        core->queue_tail = before;
+    if (queue->tail == job)
+        queue->tail = before;
+}
+
+/* Of two jobs that may be none, the one whose turn is first. */
+static mp__core_job *older(mp__core_job *a, mp__core_job *b)
+{
+    return !a || (b && b->number < a->number) ? b : a;
+}
+
+/* The first job that a READY slot can take. */
+static mp__core_job *slot_first(const mp__core *core, const mp__slot *slot)
+{
+    return older(core->queue.head, core->places[slot->place].pinned.head);
 }
 
 /* --- handing out ------------------------------------------------------------------------------------------------------- */
 
+/* An open job's may grow with it. It has items: it is in a queue. */
 static size_t job_unit(const mp__core_job *job)
 {
     return !job->chunksize ? 1 : job->chunksize < job->n ? job->chunksize : job->n;
@@ -68,17 +93,26 @@ static size_t job_window(const mp__core *core, const mp__core_job *job)
     return window > least ? window : least;
 }
 
+/* How many items more this life may have. */
+static size_t slot_quota(const mp__core *core, const mp__slot *slot)
+{
+    uint64_t left = core->life_items ? core->life_items - slot->done - slot->items : SIZE_MAX;
+    return left < SIZE_MAX ? (size_t)left : SIZE_MAX;
+}
+
 /* How many items of the job the slot should get now; 0: it has enough. What came back is shared out item by item: it came from
  * one worker to be spread over several, and the whole chunk would only be taken back from the next one. */
 static size_t piece_size(const mp__core *core, const mp__slot *slot, const mp__core_job *job)
 {
-    size_t unit = job->returned.head ? 1 : job_unit(job), window = job_window(core, job);
+    size_t unit = job->returned.head ? 1 : job_unit(job), window = job_window(core, job), quota = slot_quota(core, slot);
     if (slot->items > window / 2)
         return 0;
-    size_t share = job->waiting / (2 * (size_t)core->counts.ready) + 1, piece = window - slot->items;
+    size_t share = job->waiting / (2 * (size_t)core->takers) + 1, piece = window - slot->items;
     if (piece > share)
         piece = share;
-    return piece > unit ? piece : unit;
+    if (piece < unit)
+        piece = unit;
+    return piece < quota ? piece : quota;
 }
 
 /* What a worker says of its time is input, not truth. */
@@ -107,11 +141,13 @@ static void slot_append(mp__slot *slot, mp__chunk *chunk)
         slot->cursor = chunk;
 }
 
-/* From the front of what came back. Without a chunk to cut with, the whole goes. */
-static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items)
+/* From the front of what came back. Without a chunk to cut with, the whole goes, if it is not more than `most`; else 0. */
+static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items, size_t most)
 {
     mp__chunk *head = job->returned.head;
     mp__chunk *cut = items < head->count ? mp__chunk_take(core, chunk_reserve(core)) : NULL;
+    if (!cut && head->count > most)
+        return 0;
     if (!cut) {
         items = head->count;
         slot_append(slot, mp__chunks_pop(&job->returned));
@@ -126,7 +162,7 @@ static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, s
 }
 
 /* From what was never handed out. A piece that follows the slot's last one makes that one longer; the job's last piece is the
- * chunk inside the job; 0: no chunk to be had. */
+ * chunk inside the job, if it is known to be the last; 0: no chunk to be had. */
 static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items)
 {
     size_t left = job->n - job->fresh;
@@ -139,7 +175,7 @@ static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size
         if (!slot->cursor)
             slot->cursor = last;
     } else {
-        mp__chunk *chunk = items == left ? &job->rest : mp__chunk_take(core, chunk_reserve(core));
+        mp__chunk *chunk = items == left && !job->open ? &job->rest : mp__chunk_take(core, chunk_reserve(core));
         if (!chunk)
             return 0;
         *chunk = (mp__chunk){.job = job, .first = job->fresh, .count = items, .unsent = items};
@@ -149,15 +185,18 @@ static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size
     return items;
 }
 
-typedef enum gift { GIVEN, ENOUGH, NO_CHUNK } gift;
+typedef enum gift { GIVEN, ENOUGH, NO_CHUNK, TOO_MUCH } gift;
 
-/* Gives the slot one piece of a job: first of what came back, then of the fresh, and of those in whole units only. ENOUGH: it
- * has its window; NO_CHUNK: there is none for it. */
+/* Gives the slot one piece of a job: first of what came back, then of the fresh, and of those in whole units only, unless
+ * the life may not have a whole one. ENOUGH: it has its window; NO_CHUNK: there is none for it; TOO_MUCH: what came back is more
+ * than this life may have, and there is no chunk to cut it with. */
 static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
 {
-    size_t wanted = piece_size(core, slot, job), given = 0, unit = job_unit(job);
+    size_t wanted = piece_size(core, slot, job), given = 0, unit = job_unit(job), quota = slot_quota(core, slot);
     if (!wanted)
         return ENOUGH;
+    if (unit > wanted)
+        unit = wanted;
     if (!slot->items) {
         slot->moved_at = core->now;
         slot->recalled_at = core->now + MP__RECALL_NS; /* let it begin: it would give everything back */
@@ -165,7 +204,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
     while (given < wanted && given < job->waiting) {
         size_t left = wanted - given, items;
         if (job->returned.head)
-            items = give_returned(core, slot, job, left);
+            items = give_returned(core, slot, job, left, quota - given);
         else if (left >= unit)
             items = give_fresh(core, slot, job, left / unit * unit);
         else
@@ -175,7 +214,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
         given += items;
     }
     if (!given)
-        return NO_CHUNK;
+        return job->returned.head ? TOO_MUCH : NO_CHUNK;
     slot->items += given;
     job->waiting -= given;
     if (!job->waiting)
@@ -186,36 +225,56 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
 
 static bool slot_takes(const mp__slot *slot)
 {
-    return slot->state == MP__SLOT_READY && !slot->cut;
+    return slot->state == MP__SLOT_READY && !slot->asked;
 }
 
 /* One piece; and more from the jobs behind it when it was the last of its own. A job that cannot be given (no chunk to be
- * had) does not keep those behind it from being given; one of which the slot has enough does, for its turn comes first. */
+ * had) does not keep those behind it from being given; one of which the slot has enough does, for its turn comes first. A life
+ * that idles because it may have too little of what there is makes room for one that may have more: no piece that came back is
+ * more than a whole life's. */
 void mp__plan_slot(mp__core *core, mp__slot *slot)
 {
-    mp__core_job *job = slot_takes(slot) ? core->queue_head : NULL;
-    while (job) {
-        mp__core_job *next = job->next;
+    if (!slot_takes(slot))
+        return;
+    mp__core_job *common = core->queue.head, *own = core->places[slot->place].pinned.head, *job;
+    bool too_much = false;
+    while ((job = older(common, own))) {
+        *(job == own ? &own : &common) = job->next;
         gift given = give(core, slot, job);
         if (given == ENOUGH || (given == GIVEN && job->queued))
             return;
-        job = next;
+        too_much |= given == TOO_MUCH;
     }
+    if (too_much && !slot->items)
+        mp__slot_retire(core, slot);
 }
 
 bool mp__plan_hungry(const mp__core *core, const mp__slot *slot)
 {
-    return core->queue_head && slot->items <= job_window(core, core->queue_head) / 2;
+    const mp__core_job *first = slot_first(core, slot);
+    return first && slot->items <= job_window(core, first) / 2;
 }
 
 /* --- taking back ------------------------------------------------------------------------------------------------------- */
+
+/* True if the slot has something for others behind its first `stays` items. */
+static bool slot_can_share(const mp__slot *slot, uint64_t stays)
+{
+    uint64_t before = 0;
+    for (const mp__chunk *chunk = slot->chunks.head; chunk && slot->items > stays; chunk = chunk->next) {
+        before += chunk->count;
+        if (before > stays && !chunk->job->pin)
+            return true;
+    }
+    return false;
+}
 
 /* When this slot's items become worth taking back. What a recall has left with it is not, and its first one may be running: only
  * what is behind these counts. So one that had nothing to give is not asked again before it gets more. */
 static uint64_t recall_due(const mp__core *core, const mp__slot *slot)
 {
     uint64_t stays = slot->kept > slot->done ? slot->kept - slot->done : 1;
-    if (!slot_takes(slot) || slot->items <= stays)
+    if (!slot_works(slot) || slot->asked || !slot_can_share(slot, stays))
         return MP__NEVER;
     bool long_items = core->paces[slot->chunks.head->job->task].item_ns >= MP__RECALL_ITEM_NS;
     return long_items ? slot->recalled_at : slot->moved_at + MP__RECALL_NS;
@@ -226,9 +285,9 @@ static bool someone_idles(const mp__core *core)
 {
     uint32_t idle = 0, asked = 0;
     for (uint32_t i = 0; i < core->slot_count; i++) {
-        const mp__slot *slot = &core->slots[i];
+        const mp__slot *slot = core->slots[i];
         idle += slot_takes(slot) && !slot->items;
-        asked += slot->cut != NULL;
+        asked += slot->asked;
     }
     return idle > asked;
 }
@@ -236,10 +295,10 @@ static bool someone_idles(const mp__core *core)
 uint64_t mp__plan_deadline(const mp__core *core)
 {
     uint64_t soonest = MP__NEVER;
-    if (core->queue_head || !core->counts.pending || !someone_idles(core))
+    if (core->queue.head || !core->counts.pending || !someone_idles(core))
         return soonest;
     for (uint32_t i = 0; i < core->slot_count; i++) {
-        uint64_t due = recall_due(core, &core->slots[i]);
+        uint64_t due = recall_due(core, core->slots[i]);
         if (due < soonest)
             soonest = due;
     }
@@ -251,8 +310,8 @@ static void slot_recall(mp__core *core, mp__slot *slot)
 {
     slot->moved_at = core->now;
     slot->recalled_at = core->now + MP__RECALL_NS;
-    slot->cut = mp__chunk_take(core, chunk_reserve(core));
-    if (slot->cut)
+    slot->asked = core->spare_count > chunk_reserve(core);
+    if (slot->asked)
         mp__slot_want(core, slot, MP__ACT_RECALL);
 }
 
@@ -262,7 +321,7 @@ static void plan_recalls(mp__core *core)
     while (mp__plan_deadline(core) <= core->now) {
         mp__slot *most = NULL;
         for (uint32_t i = 0; i < core->slot_count; i++) {
-            mp__slot *slot = &core->slots[i];
+            mp__slot *slot = core->slots[i];
             if (recall_due(core, slot) <= core->now && (!most || slot->items > most->items))
                 most = slot;
         }
@@ -270,14 +329,22 @@ static void plan_recalls(mp__core *core)
     }
 }
 
+static bool something_waits(const mp__core *core)
+{
+    return core->queue.head || core->pinned;
+}
+
 void mp__plan_all(mp__core *core, const mp__slot *last)
 {
-    if (!core->counts.ready)
+    if (!core->takers)
         return;
-    for (uint32_t i = 0; i < core->slot_count && core->queue_head; i++)
-        if (&core->slots[i] != last && slot_takes(&core->slots[i]) && !core->slots[i].items)
-            give(core, &core->slots[i], core->queue_head);
-    for (uint32_t i = 0; i < core->slot_count && core->queue_head; i++)
-        mp__plan_slot(core, &core->slots[i]);
+    for (uint32_t i = 0; i < core->slot_count && something_waits(core); i++) {
+        mp__slot *slot = core->slots[i];
+        mp__core_job *first = slot != last && slot_takes(slot) && !slot->items ? slot_first(core, slot) : NULL;
+        if (first)
+            give(core, slot, first);
+    }
+    for (uint32_t i = 0; i < core->slot_count && something_waits(core); i++)
+        mp__plan_slot(core, core->slots[i]);
     plan_recalls(core);
 }

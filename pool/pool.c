@@ -29,22 +29,31 @@ static mp_status check_task(const mp_pool *pool, const mp_task *task, uint32_t *
     mp_status status = mp__task_table_find(&pool->tasks, task, index, error);
     if (status || !pool->tasks.rows[*index].has_pointer || pool->backend == &mp__thread_backend)
         return status;
-    return mp__failure(error, MP_ETYPE,
-                       "task '%s' takes or gives an mp_ptr, which means nothing in another process: use a pool of threads, or "
-                       "send the data (mp_bytes, MP_SPAN)",
-                       task->name);
+    return mp__failure(
+        error, MP_ETYPE,
+        "task '%s' takes or gives an mp_ptr, which means nothing in another process: use a pool of threads, or "
+        "send the data (mp_bytes, MP_SPAN)",
+        task->name);
 }
 
-mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index, mp_error *error)
+/* The error of a call says which task it was about, if that can be told. */
+static mp_status named(mp_status status, const mp_task *task, mp_error *error)
+{
+    if (status && error && task && task->layout == sizeof *task && task->name)
+        strncpy(error->task, task->name, MP_NAME_MAX - 1);
+    return status;
+}
+
+mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index,
+                              mp_error *error)
 {
     mp_status status = mp__pool_check(pool, error);
     if (!status)
         status = check_task(pool, task, index, error);
     if (!status && chunksize < 0)
-        status = mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen", chunksize);
-    if (status && error && task && task->layout == sizeof *task && task->name)
-        strncpy(error->task, task->name, MP_NAME_MAX - 1);
-    return status;
+        status =
+            mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen", chunksize);
+    return named(status, task, error);
 }
 
 static mp_status check_count(const mp_type *type, size_t n, mp_error *error)
@@ -54,22 +63,26 @@ static mp_status check_count(const mp_type *type, size_t n, mp_error *error)
                : mp__failure(error, MP_EINVAL, "there cannot be an array of %zu items: is n right?", n);
 }
 
+static mp_status check_array(const mp_task *task, const mp_type *type, const void *values, size_t n, bool gives,
+                             mp_error *error)
+{
+    if (n && !values && !mp__is_none(type))
+        return gives ? mp__failure(error, MP_EINVAL,
+                                   "task '%s' gives a '%s' for each item but there is no array for them: pass one of %zu",
+                                   task->name, type->name, n)
+                     : mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
+                                   type->name);
+    return check_count(type, n, error);
+}
+
 mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n, mp_error *error)
 {
-    if (n && !items && !mp__is_none(task->input))
-        return mp__failure(error, MP_EINVAL, "there are %zu items but no array of them: pass %zu of '%s'", n, n,
-                           task->input->name);
-    return check_count(task->input, n, error);
+    return named(check_array(task, task->input, items, n, false, error), task, error);
 }
 
 mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error)
 {
-    if (n && !out && !mp__is_none(task->output))
-        return mp__failure(error, MP_EINVAL,
-                           "task '%s' gives a '%s' for each item but there is no array for them: pass one of "
-                           "%zu",
-                           task->name, task->output->name, n);
-    return check_count(task->output, n, error);
+    return named(check_array(task, task->output, out, n, true, error), task, error);
 }
 
 /* --- open ---------------------------------------------------------------------------------------------------------------- */
@@ -115,8 +128,8 @@ static mp_status take_hook(const mp_pool *pool, const mp_hook *given, const char
     if (!status)
         status = mp__pool_check_input(given->task, given->input, 1, error);
     if (!status && !mp__is_none(given->task->output))
-        status = mp__failure(error, MP_EINVAL, "the %s '%s' gives a '%s', which nobody takes: its result must be mp_none", which,
-                             given->task->name, given->task->output->name);
+        status = mp__failure(error, MP_EINVAL, "the %s '%s' gives a '%s', which nobody takes: its result must be mp_none",
+                             which, given->task->name, given->task->output->name);
     if (status)
         return status;
     mp__fault fault = {0};

@@ -20,7 +20,8 @@ struct mp_pool {
 mp_status mp__pool_check(const mp_pool *pool, mp_error *error);
 
 /* What is wrong with a call, or where the task stands in the table. The error has the task's name then. */
-mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index, mp_error *error);
+mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index,
+                              mp_error *error);
 /* The same for its array of inputs, and for that of its results. */
 mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n, mp_error *error);
 mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error);

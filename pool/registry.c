@@ -98,6 +98,62 @@ const mp_task *mp_task_find(const char *name)
     return task;
 }
 
+/* --- hashes: FNV-1a, 64 bits -------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t hash_number(uint64_t hash, uint64_t number)
+{
+    return hash_bytes(hash, &number, sizeof number);
+}
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    return hash_bytes(hash, text, strlen(text) + 1);
+}
+
+/* It was checked when its task was registered: this ends. */
+static uint64_t hash_type(uint64_t hash, const mp_type *type)
+{
+    hash = hash_number(hash, type->kind);
+    hash = hash_number(hash, type->size);
+    hash = hash_number(hash, type->align);
+    if (type->kind == MP__SPAN_OF)
+        return hash_type(hash, type->element);
+    if (type->kind != MP__STRUCT)
+        return hash;
+    hash = hash_number(hash, type->count);
+    for (const mp_field *field = type->fields; field < type->fields + type->count; field++) {
+        hash = hash_text(hash, field->name);
+        hash = hash_number(hash, field->offset);
+        hash = hash_number(hash, field->count);
+        hash = hash_type(hash, field->type);
+    }
+    return hash;
+}
+
+static const uint64_t hash_of_nothing = 0xcbf29ce484222325u;
+
+static uint64_t hash_task(const mp_task *task)
+{
+    return hash_type(hash_type(hash_of_nothing, task->input), task->output);
+}
+
+uint64_t mp__task_table_hash(const mp__task_table *table)
+{
+    uint64_t hash = hash_of_nothing;
+    for (size_t i = 0; i < table->count; i++)
+        hash = hash_number(hash_text(hash, table->rows[i].name), table->rows[i].hash);
+    return hash;
+}
+
+/* --- tables -------------------------------------------------------------------------------------------------------------- */
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const mp__task_row *)a)->name, ((const mp__task_row *)b)->name);
@@ -114,6 +170,7 @@ mp_status mp__task_table_take(mp__task_table *table)
     for (mp_task_entry *entry = table->rows ? entries : NULL; entry; entry = entry->next) {
         mp__task_row *row = &table->rows[table->count++];
         row->task = entry->task;
+        row->hash = hash_task(entry->task);
         strcpy(row->name, entry->task->name); /* its length was checked when it was registered */
         row->has_pointer = mp__type_has_pointer(entry->task->input) || mp__type_has_pointer(entry->task->output);
     }

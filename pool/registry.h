@@ -6,6 +6,7 @@
 /* A task, and its name apart: a plugin that is unloaded takes its tasks with it. */
 typedef struct mp__task_row {
     const mp_task *task;
+    uint64_t hash; /* of its types, down to kinds, sizes, offsets, counts and field names */
     char name[MP_NAME_MAX];
     bool has_pointer; /* an mp_ptr in its input or result: only threads can run it */
 } mp__task_row;
@@ -18,6 +19,9 @@ typedef struct mp__task_table {
 
 mp_status mp__task_table_take(mp__task_table *table);
 void mp__task_table_fini(mp__task_table *table);
+
+/* Of names and types of all tasks: two tables with the same one can name tasks to each other by their index. */
+uint64_t mp__task_table_hash(const mp__task_table *table);
 
 /* Where the task stands in the table. MP_EINVAL: no task; MP_EUNREGISTERED, MP_EDUPLICATE: the error says what is registered,
  * why one may be missing, which two files clash. */

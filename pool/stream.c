@@ -50,8 +50,8 @@ mp__cell *mp__stream_cell(mp__stream *stream)
         return NULL;
     memset(cell, 0, size);
     cell->value = (char *)cell + aligned(sizeof *cell, in->align);
-    cell->out = (char *)cell->value + (aligned(aligned(sizeof *cell, in->align) + in->size, out->align) -
-                                       aligned(sizeof *cell, in->align));
+    cell->out = (char *)cell->value +
+                (aligned(aligned(sizeof *cell, in->align) + in->size, out->align) - aligned(sizeof *cell, in->align));
     return cell;
 }
 
@@ -348,7 +348,8 @@ static bool take_from_array(mp__stream *stream)
     mp__cell *cell = mp__stream_cell(stream);
     if (!cell)
         return false;
-    mp__stream_fill(stream, cell, items ? items + stream->taken * stream->job.task->input->size : (const void *)&none, &fault);
+    mp__stream_fill(stream, cell, items ? items + stream->taken * stream->job.task->input->size : (const void *)&none,
+                    &fault);
     mp__stream_accept(stream, cell, &fault);
     return true;
 }

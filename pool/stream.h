@@ -42,18 +42,18 @@ struct mp_iter {
     bool left;        /* the user is gone: what comes is thrown away */
     bool job_done;    /* the core has forgotten it */
     /* the input */
-    mp__stream *next;       /* in the pool's list */
-    size_t taken;           /* how many items have been taken from it */
-    size_t accepted;        /* of these: not given to the core yet */
-    bool input_over;        /* no more come: the job is sealed */
-    bool input_told;        /* the reader knows that it failed, if it did */
-    mp_error input_error;   /* status MP_OK: it just ended */
-    pthread_cond_t wanted;  /* there is room, or nobody wants more: for the generator's thread */
-    bool generates;         /* there is such a thread */
+    mp__stream *next;      /* in the pool's list */
+    size_t taken;          /* how many items have been taken from it */
+    size_t accepted;       /* of these: not given to the core yet */
+    bool input_over;       /* no more come: the job is sealed */
+    bool input_told;       /* the reader knows that it failed, if it did */
+    mp_error input_error;  /* status MP_OK: it just ended */
+    pthread_cond_t wanted; /* there is room, or nobody wants more: for the generator's thread */
+    bool generates;        /* there is such a thread */
     pthread_t generator;
     /* what has been taken and not read */
-    mp__cell **buckets; /* of SENT ones, by item */
-    size_t bucket_count; /* a power of two */
+    mp__cell **buckets;                /* of SENT ones, by item */
+    size_t bucket_count;               /* a power of two */
     mp__cell *queue_head, *queue_tail; /* ordered: all, in order; else those that are READY, as they came */
     mp__cell *spare;
     size_t held, sent; /* cells that are not FREE; that are SENT */

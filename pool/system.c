@@ -8,8 +8,7 @@
 
 mp__system_calls mp__system = {
     .fork = fork,
-    .pthread_create = pthread_create,
-    .eventfd = eventfd,
+    .execve = execve,
     .pipe2 = pipe2,
     .socketpair = socketpair,
     .memfd_create = memfd_create,
@@ -17,6 +16,8 @@ mp__system_calls mp__system = {
     .mmap = mmap,
     .epoll_create1 = epoll_create1,
     .epoll_ctl = epoll_ctl,
+    .eventfd = eventfd,
+    .pthread_create = pthread_create,
     .read = read,
     .writev = writev,
     .sendmsg = sendmsg,

@@ -13,8 +13,7 @@
 /* Tests put their own functions in before they open a pool; the zygote and the workers inherit them. */
 typedef struct mp__system_calls {
     pid_t (*fork)(void);
-    int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
-    int (*eventfd)(unsigned count, int flags);
+    int (*execve)(const char *path, char *const argv[], char *const environment[]);
     int (*pipe2)(int ends[2], int flags);
     int (*socketpair)(int domain, int type, int protocol, int ends[2]);
     int (*memfd_create)(const char *name, unsigned flags);
@@ -22,6 +21,8 @@ typedef struct mp__system_calls {
     void *(*mmap)(void *at, size_t size, int protection, int flags, int fd, off_t offset);
     int (*epoll_create1)(int flags);
     int (*epoll_ctl)(int epoll, int operation, int fd, struct epoll_event *event);
+    int (*eventfd)(unsigned count, int flags);
+    int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
     ssize_t (*read)(int fd, void *bytes, size_t size);
     ssize_t (*writev)(int fd, const struct iovec *pieces, int count);
     ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);

@@ -7,8 +7,13 @@ MP__BEGIN
 /* In a process that a pool has executed to be a worker, becomes one and does not return. In any other it notes the program's
  * arguments and which file it is executed from, holding that open, so that pools can execute it again (also when it was replaced
  * or deleted meanwhile), and returns. First in `main`, before anything that a worker must not do, and after loading what
- * registers tasks (dlopen): workers must find the same tasks. May be called again. Without it MP_SPAWN and MP_FORKSERVER are
- * refused; other pools do not need it. Python: if __name__ == "__main__", multiprocessing.freeze_support. */
+ * registers tasks (dlopen): workers must find the same tasks, or the pool is refused with MP_EMISMATCH and the name of the first
+ * that differs. May be called again. Without it MP_SPAWN and MP_FORKSERVER are refused; other pools do not need it.
+ *
+ * A program that is executed again has the same arguments, environment and working directory, an empty standard input, and no
+ * other descriptor than standard output and error. Its constructors run, and what stands before mp_main. Should it open a pool
+ * there, of any kind, that is refused with MP_EINVAL: it would execute itself without end. `argv` is copied.
+ * Python: if __name__ == "__main__", multiprocessing.freeze_support. */
 MP__API void mp_main(int argc, char **argv);
 MP__END
 #endif

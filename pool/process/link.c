@@ -56,9 +56,9 @@ static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
     return link->shared;
 }
 
-bool mp__link_open(mp__link *link, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS])
+bool mp__link_open(mp__link *link, const mp__terms *terms, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS])
 {
-    *link = (mp__link){.life = life, .tasks_fd = -1, .results_fd = -1};
+    *link = (mp__link){.life = life, .terms = terms, .tasks_fd = -1, .results_fd = -1};
     for (int i = 0; i < MP__CONTROL_FDS; i++)
         theirs[i] = -1;
     mp__frame_reader_init(&link->reader, MP__FROM_WORKER, MP_ITEM_SIZE_MAX);
@@ -99,7 +99,7 @@ static bool refuse(mp__link *link, const mp__fault *fault)
     return mp__outbox_value(&link->outbox, MP__REFUSED, &mp__refusal_type, &refusal, &again) == MP_OK;
 }
 
-void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *item)
+void mp__link_send(mp__link *link, const mp__item *item)
 {
     bool ok = true;
     if (item->job != link->job || item->task != link->task || item->index != link->next_item) {
@@ -111,7 +111,8 @@ void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *
     link->next_item = item->index + 1;
     link->items++;
     mp__fault fault = {0};
-    if (ok && mp__outbox_value(&link->outbox, MP__ITEM, tasks->rows[item->task].task->input, item->value, &fault) != MP_OK)
+    if (ok && mp__outbox_value(&link->outbox, MP__ITEM, link->terms->tasks->rows[item->task].task->input, item->value,
+                               &fault) != MP_OK)
         ok = refuse(link, &fault);
     if (!ok) { /* no memory even to say so: this life must end, and the item comes back unstarted */
         mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->life.place);
@@ -120,6 +121,12 @@ void mp__link_send(mp__link *link, const mp__task_table *tasks, const mp__item *
 }
 
 /* --- what comes ---------------------------------------------------------------------------------------------------------- */
+
+/* Items' results that have come. */
+static uint64_t results(const mp__link *link)
+{
+    return link->frames - link->opening;
+}
 
 static void name_worker(const mp__link *link, mp_error *error)
 {
@@ -155,39 +162,151 @@ static bool unreadable(mp__link *link, mp__event *event, int os_error)
     return distrust(link, event);
 }
 
-static bool take_failure(mp__link *link, mp__event *event)
+/* `what` comes before the message. */
+static bool take_failure(mp__link *link, mp__event *event, const char *what)
 {
     mp__refusal refusal;
     mp__fault fault = {0};
     mp__buffer scratch = {0};
     bool ok = mp__decode_input(&mp__refusal_type, &link->frame, &refusal, &scratch, &fault) == MP_OK && refusal.status != 0;
     if (ok)
-        mp__failure(&link->error, (mp_status)refusal.status, "%.*s",
+        mp__failure(&link->error, (mp_status)refusal.status, "%s%.*s", what,
                     refusal.message.size < MP_MESSAGE_MAX ? (int)refusal.message.size : MP_MESSAGE_MAX,
                     refusal.message.size ? (const char *)refusal.message.data : "");
     mp__buffer_fini(&scratch);
     name_worker(link, &link->error);
     event->frame = NULL;
-    return ok || nonsense(link, event, "a failure that is none");
+    if (!ok)
+        nonsense(link, event, "a failure that is none");
+    return ok;
 }
 
-static bool take_hello(mp__link *link, mp__event *event)
+bool mp__link_refuse(mp__link *link)
 {
-    mp__hello hello;
-    if (link->frame.size != sizeof hello || link->greeted)
-        return nonsense(link, event, "a second greeting");
-    memcpy(&hello, link->frame.data, sizeof hello);
-    if (hello.protocol != MP__PROTOCOL || hello.pid <= 0)
-        return nonsense(link, event, "a greeting of another version");
-    link->pid = link->pid ? link->pid : hello.pid; /* the zygote knows better, if it has told */
-    link->greeted = true;
+    name_worker(link, &link->error);
+    link->refused = link->distrusted = link->deaf = true;
+    return false;
+}
+
+static void name_hook(mp__link *link, const mp__hook *hook)
+{
+    strcpy(link->error.task, hook->task->name); /* its length was checked when it was registered */
+}
+
+static bool send_hook(mp__link *link, unsigned kind, const mp__hook *hook, const char *what)
+{
+    mp__run run = {.task = hook->index, .item = MP_NO_ITEM};
+    mp__fault fault = {0};
+    if (!hook->task)
+        return true;
+    if (!mp__outbox_raw(&link->outbox, MP__RUN, &run, sizeof run))
+        mp__fault_set(&fault, MP_ENOMEM, 0, "no memory");
+    else if (mp__outbox_value(&link->outbox, kind, hook->task->input, hook->value, &fault) == MP_OK)
+        return true;
+    char text[sizeof fault.path + sizeof fault.message + 32];
+    mp__fault_text(&fault, text, sizeof text);
+    mp__failure(&link->error, fault.status, "the input of the %s cannot be sent: %s", what, text);
+    name_hook(link, hook);
+    return mp__link_refuse(link);
+}
+
+/* It has begun: now it is told what to do first, and what to do last. */
+static bool admit(mp__link *link, mp__event *event)
+{
+    const mp__terms *terms = link->terms;
+    link->stage = terms->initializer.task ? MP__LINK_GREETED : MP__LINK_READY;
+    event->kind = terms->initializer.task ? MP__EV_GREETED : MP__EV_READY;
+    event->frame = NULL;
+    return send_hook(link, MP__FINI, &terms->finalizer, "finalizer") &&
+           send_hook(link, MP__INIT, &terms->initializer, "initializer");
+}
+
+static bool take_initialized(mp__link *link, mp__event *event)
+{
+    if (link->frame.kind == MP__FAILURE) {
+        if (!take_failure(link, event, "the initializer failed: "))
+            return true; /* nonsense */
+        name_hook(link, &link->terms->initializer);
+        return mp__link_refuse(link);
+    }
+    link->stage = MP__LINK_READY;
     event->kind = MP__EV_READY;
+    event->frame = NULL;
     return true;
 }
 
+#define LOAD_FIRST "load what registers tasks before mp_main, or use MP_FORK"
+
+/* All that it has is ours too: it lacks one. */
+static bool refuse_lacking(mp__link *link)
+{
+    const mp__task_table *tasks = link->terms->tasks;
+    if (link->lines_come < tasks->count)
+        mp__failure(&link->error, MP_EMISMATCH, "a worker was executed, but task '%s' is not known to it: " LOAD_FIRST,
+                    tasks->rows[link->lines_come].name);
+    else
+        mp__failure(&link->error, MP_EMISMATCH,
+                    "a worker was executed, but does not have this program's tasks: " LOAD_FIRST);
+    return mp__link_refuse(link);
+}
+
+/* Both tables are sorted, so the first line that differs says what it is. */
+static bool take_line(mp__link *link, mp__event *event)
+{
+    const mp__task_table *tasks = link->terms->tasks;
+    mp__task_line line;
+    if (link->frame.kind != MP__TASK || link->frame.size != sizeof line)
+        return nonsense(link, event, "a task that is none");
+    memcpy(&line, link->frame.data, sizeof line);
+    line.name[sizeof line.name - 1] = 0;
+    const mp__task_row *row = link->lines_come < tasks->count ? &tasks->rows[link->lines_come] : NULL;
+    int order = row ? strcmp(line.name, row->name) : -1;
+    if (order > 0)
+        return refuse_lacking(link);
+    if (order == 0 && line.hash == row->hash)
+        return ++link->lines_come == link->lines && refuse_lacking(link);
+    if (order < 0)
+        mp__failure(
+            &link->error, MP_EMISMATCH,
+            "a worker was executed, but has a task '%s', which this program had not when the pool was opened: " LOAD_FIRST,
+            line.name);
+    else
+        mp__failure(&link->error, MP_EMISMATCH,
+                    "a worker was executed, but task '%s' has other types there than in this program: " LOAD_FIRST,
+                    line.name);
+    return mp__link_refuse(link);
+}
+
+/* Only what stands first in it is the same in every version. */
+static bool take_hello(mp__link *link, mp__event *event)
+{
+    mp__hello hello = {.protocol = 0};
+    const size_t least = offsetof(mp__hello, hash);
+    if (link->frame.size < least || link->stage != MP__LINK_UNHEARD)
+        return nonsense(link, event, "a greeting that is none");
+    memcpy(&hello, link->frame.data, link->frame.size < sizeof hello ? link->frame.size : sizeof hello);
+    if (hello.pid <= 0)
+        return nonsense(link, event, "a greeting that is none");
+    link->pid = link->pid ? link->pid : hello.pid; /* the zygote knows better, if it has told */
+    char version[sizeof hello.version + 1] = {0};
+    memcpy(version, hello.version, sizeof hello.version);
+    if (hello.protocol != MP__PROTOCOL || strcmp(version, mp_version()) != 0) {
+        mp__failure(&link->error, MP_EMISMATCH, "a worker was executed with another version of millpond (%.8s) than %s",
+                    version, mp_version());
+        return mp__link_refuse(link);
+    }
+    if (hello.hash == link->terms->hash)
+        return admit(link, event);
+    link->stage = MP__LINK_OTHER;
+    link->lines = hello.tasks;
+    return !link->lines && refuse_lacking(link);
+}
+
+/* False: there is no event of it. */
 static bool take_frame(mp__link *link, mp__event *event)
 {
-    link->results++;
+    link->frames++;
+    link->opening += link->stage != MP__LINK_READY;
     link->error.status = MP_OK;
     name_worker(link, &link->error);
     *event = (mp__event){.kind = MP__EV_RESULT,
@@ -198,11 +317,17 @@ static bool take_frame(mp__link *link, mp__event *event)
                          .busy_ns = atomic_load_explicit(&link->shared->busy_ns, memory_order_relaxed)};
     if (link->frame.kind == MP__HELLO)
         return take_hello(link, event);
-    if (!link->greeted)
+    if (link->stage == MP__LINK_UNHEARD)
         return nonsense(link, event, "results before a greeting");
-    if (link->results - 1 > link->items - mp__outbox_borrows(&link->outbox))
+    if (link->stage == MP__LINK_OTHER)
+        return take_line(link, event);
+    if (link->stage == MP__LINK_GREETED)
+        return take_initialized(link, event);
+    if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
         return nonsense(link, event, "the result of an item that it has not got whole");
-    return link->frame.kind == MP__FAILURE ? take_failure(link, event) : true;
+    if (link->frame.kind == MP__FAILURE)
+        take_failure(link, event, "");
+    return true;
 }
 
 /* More bytes from its pipe; 0: it has ended; < 0: there are none now, or no memory for them. */
@@ -257,6 +382,10 @@ static void describe_end(mp__link *link)
     bool known = link->distrusted; /* then the error says it already */
     int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
     int code = link->has_status && WIFEXITED(link->status) ? WEXITSTATUS(link->status) : -1;
+    const char *when = link->stage == MP__LINK_READY     ? "in the middle of its work"
+                       : link->stage == MP__LINK_GREETED ? "in its initializer"
+                       : link->terms->executed           ? "before it was ready: is mp_main called first in main?"
+                                                         : "before it was ready";
     const char *ours = code == MP__EXIT_SETUP ? ": it could not get the memory or the descriptors that it needs"
                        : code == MP__EXIT_PROTOCOL
                            ? ": its pipes or its memory were not as they should be; has a task written "
@@ -264,16 +393,22 @@ static void describe_end(mp__link *link)
                            : "";
     if (!known && signal) {
         const char *name = sigabbrev_np(signal), *text = sigdescr_np(signal);
-        mp__failure(error, MP_ECRASHED, "the worker was killed by SIG%s (%s)%s", name ? name : "?", text ? text : "unknown",
+        mp__failure(error, MP_ECRASHED, "the worker was killed by SIG%s (%s)%s%s%s", name ? name : "?",
+                    text ? text : "unknown", link->stage == MP__LINK_READY ? "" : " ",
+                    link->stage == MP__LINK_READY ? "" : when,
                     signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "");
+    } else if (!known && code == MP__EXIT_MISMATCH && link->stage == MP__LINK_UNHEARD) {
+        mp__failure(error, MP_EMISMATCH, "a worker was executed with another version of millpond than %s", mp_version());
     } else if (!known && code >= 0) {
-        mp__failure(error, MP_ECRASHED, "the worker exited with code %d in the middle of its work%s", code, ours);
+        mp__failure(error, MP_ECRASHED, "the worker exited with code %d %s%s", code, when, ours);
     } else if (!known) {
         mp__failure(error, MP_ECRASHED, "the worker died with the process that it was forked from");
     }
     error->signal = signal;
     error->exit_code = code;
     name_worker(link, error);
+    if (link->stage == MP__LINK_GREETED)
+        name_hook(link, &link->terms->initializer);
 }
 
 /* True if it was ended, or left, for what a task had done to its pipes or its memory. */
@@ -289,7 +424,7 @@ static bool ran_wild(const mp__link *link)
  * would do it again. */
 static uint64_t count_started(const mp__link *link)
 {
-    uint64_t least = link->results ? link->results - 1 : 0, most = link->items;
+    uint64_t least = results(link), most = link->items;
     uint64_t first = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
     uint64_t second = atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
     bool agree = first == second || first == second + 1, first_can = first >= least && first <= most;
@@ -302,8 +437,9 @@ static uint64_t count_started(const mp__link *link)
 
 static bool lost(mp__link *link, mp__event *event)
 {
-    describe_end(link);
-    *event = (mp__event){.kind = MP__EV_LOST,
+    if (!link->refused)
+        describe_end(link);
+    *event = (mp__event){.kind = link->refused ? MP__EV_START_FAILED : MP__EV_LOST,
                          .slot = link->life.slot,
                          .generation = link->life.generation,
                          .started = count_started(link),
@@ -325,7 +461,7 @@ static bool adds_up(const mp__link *link)
     uint64_t results = atomic_load_explicit(&link->shared->results, memory_order_acquire);
     if (link->state != MP__LINK_OPEN || link->received != announced(link))
         return true;
-    return mp__frame_reader_whole(&link->reader) && results == link->results;
+    return mp__frame_reader_whole(&link->reader) && results == link->frames;
 }
 
 static bool again(ssize_t got)
@@ -364,8 +500,11 @@ bool mp__link_next(mp__link *link, mp__event *event)
             return false;
         if (link->received > announced(link)) /* looked at before what has come is taken for frames */
             return nonsense(link, event, "more bytes than it announced");
-        if (mp__frame_reader_next(&link->reader, &link->frame))
-            return take_frame(link, event);
+        if (mp__frame_reader_next(&link->reader, &link->frame)) {
+            if (take_frame(link, event))
+                return true;
+            continue;
+        }
         if (link->reader.status == MP_ENOMEM)
             return unreadable(link, event, ENOMEM);
         if (link->reader.status != MP_OK)

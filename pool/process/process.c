@@ -4,40 +4,47 @@
  * is ready: reports from the zygote first, then links, each read until it is empty or has had its share. What a hook finds out
  * at once (a worker that cannot be started, the answer to a recall) is owed, and an eventfd among the descriptors says so.
  *
- * Runs under the pool's lock. The zygote is forked from the caller of `open`, before any thread of ours exists. Death of a
+ * Runs under the pool's lock. Death of a
  * worker is believed when the zygote reports it, never from the end of a pipe: a child of a task's may hold that open, or have
  * closed it. Should the zygote itself die, its workers die with it and the pool is broken. */
 #include "pool/backend.h"
 #include "pool/failure.h"
+#include "pool/main.h"
+#include "pool/process/launch.h"
 #include "pool/process/link.h"
 #include "pool/process/protocol.h"
-#include "pool/process/zygote.h"
 #include "pool/system.h"
 #include "serial/memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* What an epoll event is about, in its data: a kind, and a slot. */
-enum { ABOUT_CONTROL, ABOUT_OWED, ABOUT_RESULTS, ABOUT_TASKS, READY_MAX = 64, CROWDED_TRIES = 2000 /* ms */ };
+enum {
+    ABOUT_CONTROL,
+    ABOUT_OWED,
+    ABOUT_RESULTS,
+    ABOUT_TASKS,
+    READY_MAX = 64,
+    CROWDED_TRIES = 2000, /* ms */
+    REPORTS = 2           /* of one life, at most: that it cannot be executed, and that it died of that */
+};
 
 struct mp__workers {
     /* fixed at open */
-    const mp__task_table *tasks;
-    const char *name_prefix;
+    mp__terms terms;
     pid_t zygote;
     int control, epoll, owed_fd;
     /* under the pool's lock */
     uint32_t slots;
     mp__link **links;   /* by slot; each stays where it is */
     uint32_t owed;      /* how many links owe an event */
-    mp__control *inbox; /* reports read while a command had to wait; one for each slot at most */
+    mp__control *inbox; /* reports read while a command had to wait */
     size_t inbox_count;
     struct epoll_event ready[READY_MAX];
     int ready_count, ready_next;
@@ -89,7 +96,7 @@ static int receive(mp__workers *w)
     ssize_t got = recv(w->control, &message, sizeof message, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
-    if (got != sizeof message || message.slot >= w->slots || w->inbox_count >= w->slots)
+    if (got != sizeof message || message.slot >= w->slots || w->inbox_count >= REPORTS * w->slots)
         return -1;
     w->inbox[w->inbox_count++] = message;
     return 1;
@@ -143,8 +150,10 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
         w->reading = link;
         return false; /* its events follow */
     }
+    mp__system_failure(&link->error, message->value, "worker %u cannot be started", link->life.place);
+    if (message->pid)
+        return mp__link_refuse(link);
     mp__link_close(link);
-    mp__system_failure(&link->error, message->value, "worker %u cannot be forked", link->life.place);
     *event = (mp__event){
         .kind = MP__EV_START_FAILED, .slot = link->life.slot, .generation = link->life.generation, .error = &link->error};
     return true;
@@ -226,7 +235,7 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t p
     mp__link *link = w->links[slot];
     int theirs[MP__CONTROL_FDS];
     forgive(w, link);
-    bool ok = mp__link_open(link, (mp__life){slot, generation, place}, pipe_size(w), theirs);
+    bool ok = mp__link_open(link, &w->terms, (mp__life){slot, generation, place}, pipe_size(w), theirs);
     if (ok) {
         ok = begin_life(w, link, theirs);
         for (int i = 0; i < MP__CONTROL_FDS; i++)
@@ -254,7 +263,7 @@ static void kill_worker(mp__workers *w, uint32_t slot, bool hard);
 static void send_item(mp__workers *w, uint32_t slot, const mp__item *item)
 {
     mp__link *link = w->links[slot];
-    mp__link_send(link, w->tasks, item);
+    mp__link_send(link, item);
     if (link->distrusted)
         kill_worker(w, slot, true);
 }
@@ -403,8 +412,13 @@ static bool next_of_link(mp__workers *w, mp__event *event)
 {
     mp__link *link = w->reading;
     bool got = mp__link_next(link, event);
-    if (!got || event->kind == MP__EV_LOST)
+    bool over = got && (event->kind == MP__EV_LOST || event->kind == MP__EV_START_FAILED);
+    if (!got || over)
         w->reading = NULL;
+    if (got && (event->kind == MP__EV_GREETED || event->kind == MP__EV_READY))
+        flush(w, link->life.slot);
+    if (link->refused && !over)
+        kill_worker(w, link->life.slot, true);
     if (link->state == MP__LINK_ENDED || (link->state == MP__LINK_OPEN && link->distrusted))
         unwatch(w, link);
     return got;
@@ -445,7 +459,7 @@ static bool next(mp__workers *w, mp__event *event)
 /* Arrays that have grown and links that were made before memory ran out are kept or freed: `slots` alone says what there is. */
 static mp_status grow(mp__workers *w, uint32_t slots)
 {
-    mp__control *inbox = mp__memory.realloc(w->inbox, slots * sizeof *inbox);
+    mp__control *inbox = mp__memory.realloc(w->inbox, REPORTS * slots * sizeof *inbox);
     if (inbox)
         w->inbox = inbox;
     mp__link **links = mp__memory.realloc(w->links, slots * sizeof *links);
@@ -492,67 +506,45 @@ static void close_all(mp__workers *w)
     free_all(w);
 }
 
-/* All signals are blocked across the fork, so that no handler of the program's runs in the zygote. */
-static pid_t fork_zygote(mp__workers *w, int theirs)
+static mp_status set_up(mp__workers *w, const mp__backend_config *config, mp_error *error)
 {
-    mp__zygote_config config = {.control = theirs, .owner = getpid(), .tasks = w->tasks, .name_prefix = w->name_prefix};
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &config.mask);
-    fflush(stdout);
-    fflush(stderr);
-    pid_t pid = mp__system.fork();
-    if (pid == 0)
-        mp__zygote_run(&config);
-    int failed = errno;
-    pthread_sigmask(SIG_SETMASK, &config.mask, NULL);
-    errno = failed;
-    return pid;
-}
-
-static bool make_zygote(mp__workers *w)
-{
-    int ends[2];
-    if (mp__system.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return false;
-    w->control = mp__above_standard(ends[0]);
-    int theirs = mp__above_standard(ends[1]);
-    w->zygote = w->control >= 0 && theirs >= 0 ? fork_zygote(w, theirs) : -1;
-    int failed = errno;
-    if (theirs >= 0)
-        close(theirs);
-    errno = failed;
-    return w->zygote > 0;
-}
-
-static bool set_up(mp__workers *w, uint32_t slots)
-{
-    if (grow(w, slots) != MP_OK) {
-        errno = ENOMEM;
-        return false;
-    }
+    const mp__launch launch = {.method = config->start_method,
+                               .tasks = config->tasks,
+                               .hash = w->terms.hash,
+                               .name_prefix = config->name_prefix ? config->name_prefix : "mp-worker"};
+    if (grow(w, config->slots) != MP_OK)
+        return mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", config->workers);
     w->epoll = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
     w->owed_fd = mp__above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (w->epoll < 0 || w->owed_fd < 0 || watch(w, EPOLL_CTL_ADD, w->owed_fd, EPOLLIN, ABOUT_OWED, 0) < 0)
-        return false;
-    return make_zygote(w) && watch(w, EPOLL_CTL_ADD, w->control, EPOLLIN, ABOUT_CONTROL, 0) == 0;
+        return mp__system_failure(error, errno, "no descriptor for a pool");
+    mp_status status = mp__launch_zygote(&launch, &w->zygote, &w->control, error);
+    if (!status && watch(w, EPOLL_CTL_ADD, w->control, EPOLLIN, ABOUT_CONTROL, 0) < 0)
+        status = mp__system_failure(error, errno, "no descriptor for a pool");
+    return status;
 }
 
 static mp_status open_all(mp__workers **workers, const mp__backend_config *config, mp_error *error)
 {
+    mp_status status = mp__main_check(config->start_method, error);
+    if (status)
+        return status;
     mp__workers *w = mp__memory.calloc(1, sizeof *w);
     if (!w)
         return mp__failure(error, MP_ENOMEM, "no memory for a pool");
-    w->tasks = config->tasks;
-    w->name_prefix = config->name_prefix ? config->name_prefix : "mp-worker";
+    w->terms = (mp__terms){.tasks = config->tasks,
+                           .initializer = config->initializer,
+                           .finalizer = config->finalizer,
+                           .hash = mp__task_table_hash(config->tasks),
+                           .executed = config->start_method == MP_SPAWN || config->start_method == MP_FORKSERVER};
     w->control = w->epoll = w->owed_fd = w->zygote = -1;
-    if (!set_up(w, config->slots)) {
-        mp__system_failure(error, errno, "no process for a pool");
+    status = set_up(w, config, error);
+    if (status) {
         if (w->zygote > 0)
             close_all(w);
         else
             free_all(w);
-        return MP_ESYSTEM;
+        return status;
     }
     *workers = w;
     return MP_OK;

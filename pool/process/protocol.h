@@ -1,14 +1,15 @@
 /* What parent, zygote and worker say to each other. FORMAT.md (serial/) has the frames; here stands what is in them.
  *
- *     parent  <--- control socket: mp__control, one packet each --->  zygote     START, KILL / FAILED, DIED
- *     parent  ---- tasks pipe: frames ---> worker                                RUN, ITEM, REFUSED, RESUME, STOP
- *     parent  <--- results pipe: frames -- worker                                HELLO, VALUE, FAILURE
+ *     parent  <--- control socket: mp__control, one packet each --->  zygote     START, KILL / BORN, FAILED, DIED
+ *     parent  ---- tasks pipe: frames ---> worker                     RUN, ITEM, REFUSED, RESUME, INIT, FINI, STOP
+ *     parent  <--- results pipe: frames -- worker                     HELLO, TASK, VALUE, FAILURE
  *     parent  <--- shared memory: mp__shared --> worker                          what it runs; results not yet in the pipe
  *
  * The parent trusts nothing of it: control packets have one size, frames pass the frame reader and the codec, and what stands
  * in the shared memory is checked against what was sent and received. */
 #ifndef MP__PROCESS_PROTOCOL_H
 #define MP__PROCESS_PROTOCOL_H
+#include <millpond/error.h>
 #include <millpond/type.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -22,19 +23,24 @@ enum {
     MP__REFUSED =
         3,          /* mp__refusal: an item that could not be encoded; the worker sends it back in its place as a FAILURE */
     MP__RESUME = 4, /* raw u64: this recall is over, items count again */
-    MP__STOP = 5,   /* leave */
-    /* from the worker; one VALUE or FAILURE for each ITEM or REFUSED that was not recalled, in order */
+    MP__STOP = 5,   /* run the finalizer, and leave */
+    MP__INIT = 9,   /* the initializer's input, behind a RUN of it; a VALUE or FAILURE answers, before any other */
+    MP__FINI = 10,  /* the finalizer's input, likewise, kept for STOP; nothing answers */
+    /* from the worker; one VALUE or FAILURE for INIT, and for each ITEM or REFUSED that was not recalled, in order */
     MP__HELLO = 6,   /* raw mp__hello: first of all */
+    MP__TASK = 11,   /* raw mp__task_line: one for each task, in order, behind a HELLO whose hash is not the parent's */
     MP__VALUE = 7,   /* a value of the task's output type */
     MP__FAILURE = 8, /* mp__refusal */
 };
-#define MP__TO_WORKER (1u << MP__RUN | 1u << MP__ITEM | 1u << MP__REFUSED | 1u << MP__RESUME | 1u << MP__STOP)
-#define MP__FROM_WORKER (1u << MP__HELLO | 1u << MP__VALUE | 1u << MP__FAILURE)
+#define MP__TO_WORKER                                                                                                      \
+    (1u << MP__RUN | 1u << MP__ITEM | 1u << MP__REFUSED | 1u << MP__RESUME | 1u << MP__STOP | 1u << MP__INIT |             \
+     1u << MP__FINI)
+#define MP__FROM_WORKER (1u << MP__HELLO | 1u << MP__TASK | 1u << MP__VALUE | 1u << MP__FAILURE)
 
-enum { MP__PROTOCOL = 1 };
+enum { MP__PROTOCOL = 2 };
 
 /* Exit codes of a worker's own: unlikely ones. */
-enum { MP__EXIT_GONE = 0, MP__EXIT_SETUP = 125, MP__EXIT_PROTOCOL = 126 };
+enum { MP__EXIT_GONE = 0, MP__EXIT_MISMATCH = 124, MP__EXIT_SETUP = 125, MP__EXIT_PROTOCOL = 126 };
 
 typedef struct mp__run {
     uint32_t task, unused;
@@ -42,11 +48,21 @@ typedef struct mp__run {
 } mp__run;
 _Static_assert(sizeof(mp__run) == 16, "on the wire");
 
+/* Tasks travel as indices into the sorted table: equal hashes are what makes an index mean the same task on both sides. */
 typedef struct mp__hello {
-    uint32_t protocol;
+    uint32_t protocol; /* this and `pid` are first in every version */
     int32_t pid;
+    uint64_t hash;   /* of the task table */
+    uint64_t tasks;  /* in it */
+    char version[8]; /* of the library; zeros behind it */
 } mp__hello;
-_Static_assert(sizeof(mp__hello) == 8, "on the wire");
+_Static_assert(sizeof(mp__hello) == 32, "on the wire");
+
+typedef struct mp__task_line {
+    uint64_t hash; /* of its types */
+    char name[MP_NAME_MAX];
+} mp__task_line;
+_Static_assert(sizeof(mp__task_line) == 8 + MP_NAME_MAX, "on the wire");
 
 typedef struct mp__refusal {
     int32_t status;
@@ -101,7 +117,8 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared between processes");
 typedef enum mp__control_kind {
     MP__CONTROL_START = 1, /* to the zygote, with three descriptors: tasks, results, shared memory; value: the place */
     MP__CONTROL_KILL,      /* value: the signal */
-    MP__CONTROL_FAILED,    /* to the parent; value: errno of fork */
+    MP__CONTROL_BORN,      /* to the parent, from a zygote that was executed: it serves */
+    MP__CONTROL_FAILED,    /* to the parent; value: errno of fork, or of execve: then there is a `pid`, and DIED follows */
     MP__CONTROL_DIED,      /* value: status of waitpid */
 } mp__control_kind;
 

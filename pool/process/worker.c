@@ -5,11 +5,12 @@
  * is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
  *
  * It holds five descriptors: 0 is /dev/null, 1 and 2 are the program's, then its two pipes. It leaves by _exit, always: the
- * program's atexit handlers and unflushed files belong to the parent. Whatever else goes wrong here (no memory for a value, a
+ * program's atexit handlers and unflushed files belong to the parent, or, where it was executed, to no one. Whatever else goes wrong here (no memory for a value, a
  * result that cannot be encoded) is its item's failure. */
 #include "pool/process/worker.h"
 #include "pool/call.h"
 #include "pool/clock.h"
+#include "pool/process/inheritance.h"
 #include "pool/process/outbox.h"
 #include "pool/process/protocol.h"
 #include "pool/system.h"
@@ -56,6 +57,8 @@ typedef struct worker {
     void *input, *output; /* room for one value each */
     size_t room;
     mp__buffer scratch; /* what the input points to */
+    const mp_task *finalizer;
+    void *last_input; /* of the finalizer */
     char name[MP_NAME_MAX];
     mp_call call;
     uint64_t looked_at, flushed_at; /* ns */
@@ -224,6 +227,31 @@ static bool make_room(worker *w, const mp_task *task)
     return w->room;
 }
 
+/* Runs it, on w->output. */
+static mp_status run_task(worker *w, const mp_task *task, const void *input, size_t item, uint64_t ordinal)
+{
+    memset(w->output, 0, task->output->size);
+    mp__call_begin(&w->call, item, ordinal);
+    mp_status status = mp__call_status(&w->call, task->run(input, w->output, &w->call));
+    if (is_copy)
+        _exit(MP__EXIT_GONE);
+    return status;
+}
+
+/* The input in a frame into w->input, and room for the output; false: what is wrong has been put in the result's place. */
+static bool take_input(worker *w, mp__frame *frame, const mp_task *task, const char *what)
+{
+    mp__fault fault = {0};
+    if (!make_room(w, task)) {
+        put_failure(w, MP_ENOMEM, "no memory for the task's input and output");
+        return false;
+    }
+    if (mp__decode_input(task->input, frame, w->input, &w->scratch, &fault) == MP_OK)
+        return true;
+    put_fault(w, what, &fault);
+    return false;
+}
+
 static void run_item(worker *w, mp__frame *frame)
 {
     size_t item = w->next_item++;
@@ -232,20 +260,9 @@ static void run_item(worker *w, mp__frame *frame)
     if (!claim(w))
         return;
     const mp_task *task = w->task;
-    mp__fault fault = {0};
-    if (!make_room(w, task)) {
-        put_failure(w, MP_ENOMEM, "no memory for the task's input and output");
+    if (!take_input(w, frame, task, "the item cannot be read"))
         return;
-    }
-    if (mp__decode_input(task->input, frame, w->input, &w->scratch, &fault) != MP_OK) {
-        put_fault(w, "the item cannot be read", &fault);
-        return;
-    }
-    memset(w->output, 0, task->output->size);
-    mp__call_begin(&w->call, item, w->started);
-    mp_status status = mp__call_status(&w->call, task->run(w->input, w->output, &w->call));
-    if (is_copy)
-        _exit(MP__EXIT_GONE);
+    mp_status status = run_task(w, task, w->input, item, w->started);
     if (status == MP_OK)
         put_value(w, task->output, w->output);
     else
@@ -253,6 +270,51 @@ static void run_item(worker *w, mp__frame *frame)
     if (count_is_wrong(w))
         leave(MP__EXIT_PROTOCOL);
 }
+
+/* --- first and last ------------------------------------------------------------------------------------------------------ */
+
+/* No item: it has no ordinal that could be cancelled. If it fails, what it printed comes before what it answers, for then this
+ * process is ended. */
+static void initialize(worker *w, mp__frame *frame)
+{
+    const mp_task *task = w->task;
+    if (!task)
+        leave(MP__EXIT_PROTOCOL);
+    if (take_input(w, frame, task, "its input cannot be read")) {
+        mp_status status = run_task(w, task, w->input, MP_NO_ITEM, UINT64_MAX);
+        fflush(stdout);
+        if (status == MP_OK)
+            put_value(w, task->output, w->output);
+        else
+            put_failure(w, status, w->call.message);
+    }
+    flush_results(w);
+    w->looked_at = w->flushed_at = mp__now(); /* its time is not the items' */
+}
+
+/* The frame is gone by then: its value owns its memory. */
+static void keep_last_input(worker *w, mp__frame *frame)
+{
+    mp__fault fault = {0};
+    w->finalizer = w->task;
+    if (!w->finalizer)
+        leave(MP__EXIT_PROTOCOL);
+    const mp_type *type = w->finalizer->input;
+    w->last_input = mp__memory.aligned_alloc(64, (type->size + 63) / 64 * 64);
+    if (!w->last_input || mp__decode_result(type, frame, w->last_input, &fault) != MP_OK)
+        leave(MP__EXIT_SETUP);
+}
+
+/* What becomes of it is nobody's concern. */
+_Noreturn static void stop(worker *w)
+{
+    flush_results(w);
+    if (w->finalizer && make_room(w, w->finalizer))
+        run_task(w, w->finalizer, w->last_input, MP_NO_ITEM, UINT64_MAX);
+    leave(MP__EXIT_GONE);
+}
+
+/* --- orders that are no items -------------------------------------------------------------------------------------------- */
 
 /* What follows may be another caller's: what is finished does not wait for it. */
 static void begin_run(worker *w, const mp__frame *frame)
@@ -359,7 +421,9 @@ _Noreturn static void serve(worker *w)
                 put_raw(w, MP__FAILURE, frame.data, frame.size);
             break;
         case MP__RESUME: resume(w, &frame); break;
-        default: flush_results(w); leave(MP__EXIT_GONE);
+        case MP__INIT: initialize(w, &frame); break;
+        case MP__FINI: keep_last_input(w, &frame); break;
+        default: stop(w);
         }
     }
 }
@@ -413,10 +477,27 @@ static void take_descriptors(worker *w)
     mp__close_between(w->results_fd + 1, INT_MAX);
 }
 
+/* Where the parent will find that this is not its table, it is shown ours. */
+static void greet(worker *w)
+{
+    const mp__task_table *tasks = w->start->tasks;
+    uint64_t hash = w->start->executed ? mp__task_table_hash(tasks) : w->start->wanted_hash;
+    mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid(), .hash = hash, .tasks = tasks->count};
+    memcpy(hello.version, mp_version(), strnlen(mp_version(), sizeof hello.version));
+    put_raw(w, MP__HELLO, &hello, sizeof hello);
+    for (size_t i = 0; hash != w->start->wanted_hash && i < tasks->count; i++) {
+        mp__task_line line = {.hash = tasks->rows[i].hash};
+        strcpy(line.name, tasks->rows[i].name);
+        put_raw(w, MP__TASK, &line, sizeof line);
+    }
+}
+
 _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     follow(start);
-    is_copy = false; /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
+    if (start->executed)
+        mp__inherit_signals(); /* its constructors may have set some */
+    is_copy = false;           /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
     worker w = {.start = start, .until_look = 1};
     take_descriptors(&w);
     take_name(&w);
@@ -428,8 +509,7 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
         _exit(MP__EXIT_SETUP);
     on_exit(left_by_exit, NULL);
     pthread_atfork(NULL, NULL, become_copy);
-    mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid()};
-    put_raw(&w, MP__HELLO, &hello, sizeof hello);
+    greet(&w);
     w.looked_at = w.flushed_at = mp__now();
     sigset_t mask = start->mask;
     sigdelset(&mask, SIGTERM); /* which is how it is asked to end, whatever the program does with it itself */

@@ -13,6 +13,8 @@ typedef struct mp__worker_start {
     int tasks_fd, results_fd, shared_fd;
     sigset_t mask; /* signal mask of whoever opened the pool */
     const mp__task_table *tasks;
+    uint64_t wanted_hash; /* of the pool's; where `tasks` is a copy of the pool's, that is not looked at */
+    bool executed;
 } mp__worker_start;
 
 /* In the forked child. Leaves when it is told to stop, when its pipe ends, or with its zygote. */

@@ -9,6 +9,7 @@
  * whether a pid is still that worker's. When it ends, its workers are killed. */
 #include "pool/process/zygote.h"
 #include "pool/cpu.h"
+#include "pool/process/inheritance.h"
 #include "pool/process/protocol.h"
 #include "pool/process/worker.h"
 #include "pool/system.h"
@@ -54,52 +55,40 @@ static void tell(const zygote *z, const mp__control *message)
             leave(z);
 }
 
-/* --- descriptors and signals, once --------------------------------------------------------------------------------------- */
-
-/* Standard input is empty; 1 and 2 exist, so that no pipe of ours gets their number; and of all others only `keep` stays. */
-static int keep_one_descriptor(int keep)
-{
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0 && null <= 2)
-        null = fcntl(null, F_DUPFD_CLOEXEC, 3);
-    if (null >= 0)
-        dup2(null, 0);
-    for (int fd = 1; fd <= 2; fd++)
-        if (null >= 0 && fcntl(fd, F_GETFD) < 0)
-            dup2(null, fd);
-    if (keep != 3) {
-        dup2(keep, 3);
-        fcntl(3, F_SETFD, FD_CLOEXEC);
-    }
-    mp__close_between(4, INT_MAX);
-    return 3;
-}
-
-/* The program's handlers are not for us; what it ignores, its children ignore. Workers get their own mask back. */
-static int set_signals(void)
-{
-    sigset_t all, deaths;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
-    for (int number = 1; number < NSIG; number++) {
-        struct sigaction action;
-        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            signal(number, SIG_DFL);
-    }
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGCHLD, SIG_DFL); /* ignored, it would have the kernel reap, and no death were ever told */
-    sigemptyset(&deaths);
-    sigaddset(&deaths, SIGCHLD);
-    return signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 /* --- serving ------------------------------------------------------------------------------------------------------------- */
+
+static void tell_failed(const zygote *z, const mp__control *message, int os_error)
+{
+    tell(z, &(mp__control){
+                .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .value = os_error});
+}
+
+/* In the child. The death of the zygote is its own from now on, also while the program loads. */
+_Noreturn static void execute_worker(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS],
+                                     pid_t parent)
+{
+    mp__birth birth = {.kind = MP__BIRTH_WORKER,
+                       .parent = parent,
+                       .place = (uint32_t)message->value,
+                       .fds = {fds[0], fds[1], fds[2]},
+                       .hash = z->config->wanted_hash};
+    strncpy(birth.prefix, z->config->name_prefix, sizeof birth.prefix - 1);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(MP__EXIT_GONE);
+    mp__control failed = {
+        .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .pid = getpid()};
+    failed.value = mp__exec_run(z->config->exec, &birth, &z->config->mask);
+    send(z->control, &failed, sizeof failed, MSG_NOSIGNAL);
+    _exit(MP__EXIT_SETUP);
+}
 
 static void start(zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
 {
     pid_t zygote_pid = getpid();
     pid_t pid = mp__system.fork();
+    if (pid == 0 && z->config->exec)
+        execute_worker(z, message, fds, zygote_pid);
     if (pid == 0)
         mp__worker_run(&(mp__worker_start){.parent = zygote_pid,
                                            .place = (uint32_t)message->value,
@@ -108,13 +97,14 @@ static void start(zygote *z, const mp__control *message, const int fds[MP__CONTR
                                            .results_fd = fds[1],
                                            .shared_fd = fds[2],
                                            .mask = z->config->mask,
-                                           .tasks = z->config->tasks});
+                                           .tasks = z->config->tasks,
+                                           .wanted_hash = z->config->wanted_hash,
+                                           .executed = z->config->executed});
     int failed = errno;
     for (int i = 0; i < MP__CONTROL_FDS; i++)
         close(fds[i]);
     if (pid < 0) {
-        tell(z, &(mp__control){
-                    .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .value = failed});
+        tell_failed(z, message, failed);
         return;
     }
     z->children[message->slot] = (child){pid, message->generation};
@@ -150,8 +140,7 @@ static void serve(zygote *z)
         memcpy(numbers, CMSG_DATA(fds), sizeof numbers);
         start(z, &message, numbers);
     } else if (message.kind == MP__CONTROL_START) { /* out of descriptors here: they were dropped on the way */
-        tell(z, &(mp__control){
-                    .kind = MP__CONTROL_FAILED, .slot = message.slot, .generation = message.generation, .value = EMFILE});
+        tell_failed(z, &message, EMFILE);
     } else {
         kill_worker(z, &message);
     }
@@ -184,17 +173,40 @@ static int watch_owner(pid_t owner)
     return fd;
 }
 
+/* Deaths of children come by a descriptor. */
+static int watch_deaths(void)
+{
+    sigset_t all, deaths;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    mp__inherit_signals();
+    sigemptyset(&deaths);
+    sigaddset(&deaths, SIGCHLD);
+    return signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int keep_descriptors(const mp__zygote_config *config)
+{
+    int fds[2] = {config->control, config->exec ? config->exec->program : -1};
+    mp__inherit_descriptors(fds, config->exec ? 2 : 1);
+    if (config->exec)
+        config->exec->program = fds[1];
+    return fds[0];
+}
+
 _Noreturn void mp__zygote_run(const mp__zygote_config *config)
 {
     prctl(PR_SET_NAME, "mp-zygote");
     zygote z = {.config = config,
-                .control = keep_one_descriptor(config->control),
-                .deaths = set_signals(),
+                .control = keep_descriptors(config),
+                .deaths = watch_deaths(),
                 .owner = watch_owner(config->owner),
                 .children = mp__system.mmap(NULL, SLOTS_MAX * sizeof(child), PROT_READ | PROT_WRITE,
                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)};
     if (z.deaths < 0 || z.children == MAP_FAILED)
         leave(&z);
+    if (config->executed)
+        tell(&z, &(mp__control){.kind = MP__CONTROL_BORN});
     struct pollfd fds[3] = {{z.control, POLLIN, 0}, {z.deaths, POLLIN, 0}, {z.owner, POLLIN, 0}}; /* -1 is passed over */
     for (;;) {
         if (poll(fds, 3, -1) < 0)

@@ -1,6 +1,6 @@
 /* Every macro, used rightly, by a file that registers the tasks (-DTASKS) and by one that has only their declarations. Compiled,
  * never run. */
-#include "uses.h"
+#include <uses.h>
 
 #ifdef TASKS
 static mp_status load(const setting *in, mp_none *out, mp_call *call)

@@ -108,7 +108,7 @@ static void overwrite(void)
     uintptr_t from, to;
     while (maps && fgets(line, sizeof line, maps))
         if (sscanf(line, "%lx-%lx %7s", &from, &to, permissions) == 3 && !strcmp(permissions, "rw-s") &&
-            strstr(line, "memfd")) {
+            strstr(line, "memfd:millpond")) {
             tally->word[3]++;
             memset((void *)from, tally->word[1], to - from);
         }

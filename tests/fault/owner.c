@@ -1,5 +1,5 @@
 /* A program that owns a pool and will not live long: test_orphans kills it and looks for what it left. It prints "ready" once
- * its workers are where the test wants them. */
+ * its workers are where the test wants them. Arguments: what to do, and a start method. */
 #include "tests/lib/ledger.h"
 #include <millpond.h>
 #include <pthread.h>
@@ -12,6 +12,7 @@
 enum { WORKERS = 3 };
 
 static mp_pool *pool;
+static mp_start_method method;
 
 /* Computes for ever; SIGTERM would not end it either. */
 static mp_status burn(const int *in, int *out, mp_call *call)
@@ -109,7 +110,7 @@ static void open_for_ever(void)
     say_ready();
     for (;;) {
         mp_pool *another;
-        if (mp_pool_open(&another, .processes = WORKERS) != MP_OK)
+        if (mp_pool_open(&another, .processes = WORKERS, .start_method = method) != MP_OK)
             exit(1);
         mp_pool_free(&another);
     }
@@ -118,12 +119,14 @@ static void open_for_ever(void)
 int main(int argc, char **argv)
 {
     const char *how = argc > 1 ? argv[1] : "";
+    method = argc > 2 ? (mp_start_method)atoi(argv[2]) : MP_FORK;
+    mp_main(argc, argv);
     signal(SIGINT, SIG_DFL); /* whoever runs the tests may ignore it */
     if (!ledger_open(100))
         return 1;
     if (!strcmp(how, "opening"))
         open_for_ever();
-    if (mp_pool_open(&pool, .processes = WORKERS) != MP_OK)
+    if (mp_pool_open(&pool, .processes = WORKERS, .start_method = method) != MP_OK)
         return 1;
     be_killed(how);
 }

@@ -2,6 +2,7 @@
  * call ends with MP_ENOMEM (or does without), every item has a status, none ran twice, and nothing is left behind. */
 #include "serial/memory.h"
 #include "tests/fault/strikes.h"
+#include "tests/lib/methods.h"
 #include "tests/lib/proc.h"
 
 TestSuite(memory, .timeout = 120);
@@ -48,8 +49,17 @@ static void end_shortage(void)
     end_faults();
 }
 
-CHECK(memory, runs_out_in_open__says_so_and_leaves_nothing)
+static mp_status take_note(const mp_bytes *in, mp_none *out, mp_call *call)
 {
+    (void)in, (void)out, (void)call;
+    return MP_OK;
+}
+MP_TASK(take_note, mp_bytes, mp_none);
+
+CHECK_METHODS(memory, runs_out_in_open__says_so_and_leaves_nothing)
+{
+    static char bytes[20000];
+    mp_bytes blob = {bytes, sizeof bytes}, text = {bytes, 10};
     begin_shortage(OURS);
     int first = 0;
     for (;; first++) {
@@ -57,7 +67,9 @@ CHECK(memory, runs_out_in_open__says_so_and_leaves_nothing)
         mp_error error;
         spoil(&error, sizeof error);
         arm(first, 1);
-        mp_status status = mp_pool_open(&pool, .processes = 3, .error = &error);
+        mp_status status =
+            mp_pool_open(&pool, .processes = 3, .start_method = method, .initializer = MP_HOOK(take_note, &text),
+                         .finalizer = MP_HOOK(take_note, &blob), .error = &error);
         int hit = plot->failed;
         disarm();
         if (status == MP_OK) {

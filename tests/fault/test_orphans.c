@@ -1,6 +1,7 @@
 /* Whoever dies, and however: no process is left a second later. The test process is a subreaper (CHECK sees to that), so what
  * a dead owner leaves comes to it, and is waited for by its death, not by its pid. */
 #include "tests/lib/check.h"
+#include "tests/lib/methods.h"
 #include "tests/lib/proc.h"
 #include "tests/lib/rounds.h"
 #include "tests/lib/spawn.h"
@@ -14,11 +15,13 @@ enum { WORKERS = 3, READY = 20 };
 
 static char said[4096];
 
-static spawned start_owner(const char *how)
+static spawned start_owner(const char *how, mp_start_method method)
 {
+    char number[12];
+    snprintf(number, sizeof number, "%d", (int)method);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     *said = 0;
-    spawned owner = spawn("HELPER_OWNER", how, NULL);
+    spawned owner = spawn("HELPER_OWNER", how, number);
     cr_assert(gt(int, owner.pid, 0));
     cr_assert(spawn_read_until(&owner, "ready\n", said, sizeof said, READY), "owner %s is not ready: %s", how, said);
     return owner;
@@ -56,31 +59,31 @@ static void expect_nothing_left(spawned *owner)
     cr_assert(ge(int, reaped, 1), "a process is left after a second");
 }
 
-static void expect_gone_after_kill(const char *how, int signal)
+static void expect_gone_after_kill(const char *how, int signal, mp_start_method method)
 {
-    spawned owner = start_owner(how);
+    spawned owner = start_owner(how, method);
     family members = family_of(&owner);
     cr_assert(zero(int, kill(owner.pid, signal)));
     expect_nothing_left(&owner);
     cr_assert(all_gone(&members));
 }
 
-CHECK(orphans, owner_killed_while_workers_are_idle__none_is_left)
+CHECK_METHODS(orphans, owner_killed_while_workers_are_idle__none_is_left)
 {
-    for (int round = 0; round < ROUNDS(20); round++)
-        expect_gone_after_kill("idle", SIGKILL);
+    for (int round = 0; round < ROUNDS(10); round++)
+        expect_gone_after_kill("idle", SIGKILL, method);
 }
 
-CHECK(orphans, owner_killed_while_workers_compute__none_is_left)
+CHECK_METHODS(orphans, owner_killed_while_workers_compute__none_is_left)
 {
-    for (int round = 0; round < ROUNDS(20); round++)
-        expect_gone_after_kill("busy", SIGKILL);
+    for (int round = 0; round < ROUNDS(10); round++)
+        expect_gone_after_kill("busy", SIGKILL, method);
 }
 
-CHECK(orphans, owner_killed_while_workers_write_8_mib__none_is_left)
+CHECK_METHODS(orphans, owner_killed_while_workers_write_8_mib__none_is_left)
 {
-    for (int round = 0; round < ROUNDS(20); round++) {
-        spawned owner = start_owner("giving");
+    for (int round = 0; round < ROUNDS(10); round++) {
+        spawned owner = start_owner("giving", method);
         family members = family_of(&owner);
         nap_us(1000L * (round * 7 % 20));
         cr_assert(zero(int, kill(owner.pid, SIGKILL)));
@@ -90,59 +93,59 @@ CHECK(orphans, owner_killed_while_workers_write_8_mib__none_is_left)
 }
 
 /* At any moment of opening and freeing: how many processes there were is not known. */
-CHECK(orphans, owner_killed_while_it_opens_and_frees_pools__none_is_left)
+CHECK_METHODS(orphans, owner_killed_while_it_opens_and_frees_pools__none_is_left)
 {
-    for (int round = 0; round < ROUNDS(60); round++) {
-        spawned owner = start_owner("opening");
+    for (int round = 0; round < ROUNDS(40); round++) {
+        spawned owner = start_owner("opening", method);
         nap_us(37L * round);
         cr_assert(zero(int, kill(owner.pid, SIGKILL)));
         expect_nothing_left(&owner);
     }
 }
 
-CHECK(orphans, owner_killed_after_close__none_is_left)
+CHECK_METHODS(orphans, owner_killed_after_close__none_is_left)
 {
     for (int round = 0; round < ROUNDS(10); round++) {
-        spawned owner = start_owner("closed");
+        spawned owner = start_owner("closed", method);
         cr_assert(zero(int, kill(owner.pid, SIGKILL)));
         expect_nothing_left(&owner);
     }
 }
 
-CHECK(orphans, owner_terminated__none_is_left)
+CHECK_METHODS(orphans, owner_terminated__none_is_left)
 {
-    expect_gone_after_kill("idle", SIGTERM);
-    expect_gone_after_kill("busy", SIGTERM);
+    expect_gone_after_kill("idle", SIGTERM, method);
+    expect_gone_after_kill("busy", SIGTERM, method);
 }
 
-CHECK(orphans, owner_interrupted__none_is_left)
+CHECK_METHODS(orphans, owner_interrupted__none_is_left)
 {
-    expect_gone_after_kill("idle", SIGINT);
+    expect_gone_after_kill("idle", SIGINT, method);
 }
 
-CHECK(orphans, owner_exits_without_freeing_its_pool__none_is_left)
+CHECK_METHODS(orphans, owner_exits_without_freeing_its_pool__none_is_left)
 {
-    spawned owner = start_owner("exit");
+    spawned owner = start_owner("exit", method);
     expect_nothing_left(&owner);
 }
 
-CHECK(orphans, owner_exits_while_a_map_runs__none_is_left)
+CHECK_METHODS(orphans, owner_exits_while_a_map_runs__none_is_left)
 {
-    spawned owner = start_owner("busy-exit");
+    spawned owner = start_owner("busy-exit", method);
     expect_nothing_left(&owner);
 }
 
-CHECK(orphans, owner_aborts_while_a_map_runs__none_is_left)
+CHECK_METHODS(orphans, owner_aborts_while_a_map_runs__none_is_left)
 {
-    spawned owner = start_owner("busy-abort");
+    spawned owner = start_owner("busy-abort", method);
     expect_nothing_left(&owner);
 }
 
 /* A child of the owner's lives on with copies of its descriptors: their end never comes. */
-CHECK(orphans, owner_killed_but_its_child_lives__workers_go_and_the_child_stays)
+CHECK_METHODS(orphans, owner_killed_but_its_child_lives__workers_go_and_the_child_stays)
 {
     int child = 0, status;
-    spawned owner = start_owner("child");
+    spawned owner = start_owner("child", method);
     cr_assert(eq(int, sscanf(said, "child %d", &child), 1), "%s", said);
     family members = family_of(&owner);
     cr_assert(zero(int, kill(owner.pid, SIGKILL)));
@@ -154,9 +157,9 @@ CHECK(orphans, owner_killed_but_its_child_lives__workers_go_and_the_child_stays)
 }
 
 /* Workers that are stopped cannot leave by themselves. */
-CHECK(orphans, owner_killed_while_workers_are_stopped__none_is_left)
+CHECK_METHODS(orphans, owner_killed_while_workers_are_stopped__none_is_left)
 {
-    spawned owner = start_owner("idle");
+    spawned owner = start_owner("idle", method);
     family members = family_of(&owner);
     for (int i = 0; i < WORKERS; i++)
         cr_assert(proc_signal_child(members.zygote, members.workers[i], SIGSTOP));
@@ -166,10 +169,10 @@ CHECK(orphans, owner_killed_while_workers_are_stopped__none_is_left)
 }
 
 /* The zygote dies, and then the owner: nobody is left who could tell the workers. */
-CHECK(orphans, zygote_and_owner_killed__none_is_left)
+CHECK_METHODS(orphans, zygote_and_owner_killed__none_is_left)
 {
     for (int round = 0; round < ROUNDS(10); round++) {
-        spawned owner = start_owner(round % 2 ? "busy" : "idle");
+        spawned owner = start_owner(round % 2 ? "busy" : "idle", method);
         family members = family_of(&owner);
         cr_assert(proc_signal_child(owner.pid, members.zygote, SIGKILL));
         cr_assert(zero(int, kill(owner.pid, SIGKILL)));

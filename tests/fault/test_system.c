@@ -14,6 +14,9 @@ TestSuite(start, .timeout = 60);
 
 enum { PROMPT = 20 };
 
+/* By which pools are opened. What is executed has its system calls from the system. */
+static mp_start_method start_method = MP_FORK;
+
 #define FAILING(T, call, parameters, arguments, error, failure)                                                            \
     static T failing_##call parameters                                                                                     \
     {                                                                                                                      \
@@ -24,6 +27,8 @@ enum { PROMPT = 20 };
         return real.call arguments;                                                                                        \
     }
 FAILING(pid_t, fork, (void), (), EAGAIN, -1)
+FAILING(int, execve, (const char *path, char *const argv[], char *const environment[]), (path, argv, environment), ENOEXEC,
+        -1)
 FAILING(int, pipe2, (int ends[2], int flags), (ends, flags), EMFILE, -1)
 FAILING(int, socketpair, (int domain, int type, int protocol, int ends[2]), (domain, type, protocol, ends), EMFILE, -1)
 FAILING(int, memfd_create, (const char *name, unsigned flags), (name, flags), EMFILE, -1)
@@ -49,7 +54,7 @@ static void sweep_open(const char *name, int os_error)
         mp_error error;
         spoil(&error, sizeof error);
         arm(first, 1);
-        mp_status status = mp_pool_open(&pool, .processes = 3, .error = &error);
+        mp_status status = mp_pool_open(&pool, .processes = 3, .start_method = start_method, .error = &error);
         disarm();
         if (!plot->failed) {
             cr_assert(eq(int, status, MP_OK), "%s", error.message);
@@ -77,9 +82,11 @@ static void sweep_open(const char *name, int os_error)
     cr_assert(gt(int, first, 0), "%s is never called", name);
 }
 
-#define OPEN_FAILS(call, os_error)                                                                                         \
-    CHECK(open, call##_fails__says_so_and_leaves_nothing)                                                                  \
+#define OPEN_FAILS(call, os_error) OPEN_FAILS_BY(call, os_error, MP_FORK)
+#define OPEN_FAILS_BY(call, os_error, method)                                                                              \
+    CHECK(open, call##_fails__says_so_and_leaves_nothing__##method)                                                        \
     {                                                                                                                      \
+        start_method = method;                                                                                             \
         begin_faults(N);                                                                                                   \
         mp__system.call = failing_##call;                                                                                  \
         sweep_open(#call, os_error);                                                                                       \
@@ -97,6 +104,15 @@ OPEN_FAILS(sendmsg, ENOBUFS)
 OPEN_FAILS(recvmsg, 0)
 OPEN_FAILS(read, 0)
 OPEN_FAILS(writev, 0)
+OPEN_FAILS_BY(execve, ENOEXEC, MP_SPAWN)
+OPEN_FAILS_BY(execve, ENOEXEC, MP_FORKSERVER)
+OPEN_FAILS_BY(fork, EAGAIN, MP_SPAWN)
+OPEN_FAILS_BY(fork, EAGAIN, MP_FORKSERVER)
+OPEN_FAILS_BY(socketpair, EMFILE, MP_FORKSERVER)
+OPEN_FAILS_BY(epoll_ctl, ENOSPC, MP_FORKSERVER)
+OPEN_FAILS_BY(sendmsg, ENOBUFS, MP_FORKSERVER)
+OPEN_FAILS_BY(mmap, 0, MP_SPAWN)
+OPEN_FAILS_BY(recvmsg, 0, MP_SPAWN)
 
 /* ---- a map, in which one item kills its worker, and the k-th call fails ---- */
 
@@ -110,7 +126,7 @@ static void sweep_map(const char *name, int most_failed)
         char when[64];
         mp_pool *pool;
         disarm();
-        cr_assert(eq(int, mp_pool_open(&pool, .processes = 2), MP_OK));
+        cr_assert(eq(int, mp_pool_open(&pool, .processes = 2, .start_method = start_method), MP_OK));
         arm(first, 1);
         run_map(pool, t);
         int hit = plot->failed;
@@ -129,9 +145,11 @@ static void sweep_map(const char *name, int most_failed)
     free(t);
 }
 
-#define MAP_FAILS(call, most_failed)                                                                                       \
-    CHECK(map, call##_fails__ends_with_a_status_for_each_item)                                                             \
+#define MAP_FAILS(call, most_failed) MAP_FAILS_BY(call, most_failed, MP_FORK)
+#define MAP_FAILS_BY(call, most_failed, method)                                                                            \
+    CHECK(map, call##_fails__ends_with_a_status_for_each_item__##method)                                                   \
     {                                                                                                                      \
+        start_method = method;                                                                                             \
         begin_faults(N);                                                                                                   \
         mp__system.call = failing_##call;                                                                                  \
         sweep_map(#call, most_failed);                                                                                     \
@@ -147,6 +165,9 @@ MAP_FAILS(sendmsg, 1)
 MAP_FAILS(recvmsg, N)
 MAP_FAILS(read, 1)
 MAP_FAILS(writev, 3)
+MAP_FAILS_BY(execve, 1, MP_SPAWN)
+MAP_FAILS_BY(fork, 1, MP_SPAWN)
+MAP_FAILS_BY(sendmsg, 1, MP_FORKSERVER)
 
 /* ---- replacements that cannot be started ---- */
 
@@ -157,7 +178,7 @@ static void expect_broken(int workers, const char *text)
     mp_pool *pool;
     mp_error error;
     disarm();
-    cr_assert(eq(int, mp_pool_open(&pool, .processes = workers), MP_OK));
+    cr_assert(eq(int, mp_pool_open(&pool, .processes = workers, .start_method = start_method), MP_OK));
     for (int i = 0; i < workers; i++)
         t->items[5 + 10 * i].crash = true;
     arm(0, 1000000);
@@ -181,9 +202,11 @@ static void expect_broken(int workers, const char *text)
     free(t);
 }
 
-#define START_FAILS(call, text)                                                                                            \
-    CHECK(start, call##_fails_from_now_on__map_ends_broken)                                                                \
+#define START_FAILS(call, text) START_FAILS_BY(call, text, MP_FORK)
+#define START_FAILS_BY(call, text, method)                                                                                 \
+    CHECK(start, call##_fails_from_now_on__map_ends_broken__##method)                                                      \
     {                                                                                                                      \
+        start_method = method;                                                                                             \
         begin_faults(N);                                                                                                   \
         mp__system.call = failing_##call;                                                                                  \
         expect_broken(1, text);                                                                                            \
@@ -196,6 +219,7 @@ START_FAILS(memfd_create, "Too many open files")
 START_FAILS(ftruncate, "No space left")
 START_FAILS(sendmsg, "No buffer space")
 START_FAILS(epoll_ctl, "No space left")
+START_FAILS_BY(execve, "Exec format error", MP_SPAWN)
 
 CHECK(start, fork_fails_and_one_worker_is_left__it_does_the_rest)
 {

@@ -5,7 +5,7 @@
 #include "pool/core.h"
 #include "tests/lib/check.h"
 
-enum { POOL_SLOTS = 8, POOL_ACTIONS = 4096 };
+enum { POOL_SLOTS = 32, POOL_ACTIONS = 4096 };
 
 static mp__core *core;
 static uint32_t lives[POOL_SLOTS];            /* the generation that each slot is in */
@@ -82,6 +82,12 @@ static inline void ready(uint32_t slot)
     act();
 }
 
+static inline void greeted(uint32_t slot)
+{
+    mp__core_greeted(core, slot, lives[slot]);
+    act();
+}
+
 static inline void start_failed(uint32_t slot)
 {
     mp__core_start_failed(core, slot, lives[slot]);
@@ -130,6 +136,40 @@ static inline mp_status submit(mp__core_job *job, size_t n, size_t chunksize)
     return status;
 }
 
+/* Open, or pinned, as the job says. */
+static inline mp_status submit_job(mp__core_job *job)
+{
+    mp_status status = mp__core_submit(core, job);
+    act();
+    return status;
+}
+
+static inline mp_status extend(mp__core_job *job, size_t count)
+{
+    mp_status status = mp__core_extend(core, job, count);
+    act();
+    return status;
+}
+
+static inline void seal(mp__core_job *job)
+{
+    mp__core_seal(core, job);
+    act();
+}
+
+static inline void cancel(mp__core_job *job)
+{
+    mp__core_cancel(core, job);
+    act();
+}
+
+static inline mp_status resize(uint32_t workers)
+{
+    mp_status status = mp__core_resize(core, workers);
+    act();
+    return status;
+}
+
 static inline void close_pool(void)
 {
     mp__core_close(core);
@@ -142,20 +182,37 @@ static inline void terminate_pool(void)
     act();
 }
 
-/* A pool whose slots have been told to start. */
-static inline void pool_starts(uint32_t slots)
+/* A pool whose workers have been told to start: worker k in slot k. */
+static inline void pool_starts_as(const mp__core_config *config)
 {
-    core = mp__core_create(&(mp__core_config){.workers = slots, .tasks = 2});
+    core = mp__core_create(config);
     cr_assert_not_null(core);
     act();
 }
 
-/* A pool whose slots are ready; the time is 0. */
-static inline void pool_runs(uint32_t slots)
+static inline void pool_starts(uint32_t workers)
 {
-    pool_starts(slots);
-    for (uint32_t i = 0; i < slots; i++)
+    pool_starts_as(&(mp__core_config){.workers = workers, .tasks = 2});
+}
+
+/* A pool whose workers are ready; the time is 0. */
+static inline void pool_runs_as(const mp__core_config *config)
+{
+    pool_starts_as(config);
+    for (uint32_t i = 0; i < config->workers; i++)
         ready(i);
+}
+
+static inline void pool_runs(uint32_t workers)
+{
+    pool_runs_as(&(mp__core_config){.workers = workers, .tasks = 2});
+}
+
+/* What an item of task 0 is known to take. */
+static inline void items_take(uint64_t ns)
+{
+    for (int i = 0; i < 40; i++)
+        mp__core_measured(core, &(mp__core_job){.task = 0}, 1, ns);
 }
 
 static inline void pool_ends(void)
@@ -166,6 +223,15 @@ static inline void pool_ends(void)
 static inline mp__core_counts counts(void)
 {
     return mp__core_get_counts(core);
+}
+
+/* True if this was asked of this slot since the last event. */
+static inline bool asked_of(mp__action_kind kind, uint32_t slot)
+{
+    for (size_t i = 0; i < action_count; i++)
+        if (actions[i].kind == kind && actions[i].slot == slot)
+            return true;
+    return false;
 }
 
 /* The end of one range of items, asked for since the last event. */

@@ -1,7 +1,7 @@
 /* The simulation of a pool: one core, a fake kind of worker, a shell that does what the core asks, and a ledger.
  *
- * A *history* is what a seed makes of them: jobs, results, deaths, late frames, failed starts, time, the end of the pool, in any
- * order that the real thing could produce, and some that only a lying worker would. After every event mp__core_check is asked;
+ * A *history* is what a seed makes of them: jobs, open and pinned ones too, cancel, resize, results, deaths, late frames, failed
+ * starts, time, the end of the pool, in any order that the real thing could produce, and some that only a lying worker would. After every event mp__core_check is asked;
  * the ledger knows each item by name and has its own idea of what must become of it. When the faults stop, everything must come
  * to its end in a bounded number of steps. A history is a function of its seed alone, so that one that failed can be read
  * event by event. One thread; what goes wrong leaves by longjmp to sim_history. */
@@ -10,7 +10,7 @@
 #include "pool/core.h"
 #include <setjmp.h>
 
-enum { SIM_SLOTS = 5, SIM_JOBS = 6, SIM_ITEMS = 200, SIM_TASKS = 3 };
+enum { SIM_PLACES = 6, SIM_SLOTS = 2 * SIM_PLACES, SIM_JOBS = 8, SIM_ITEMS = 200, SIM_TASKS = 3 };
 
 /* What the ledger knows of an item. */
 typedef struct sim_item {
@@ -24,7 +24,11 @@ typedef struct sim_item {
 typedef struct sim_job {
     mp__core_job core;
     size_t n, ended;
-    bool done;
+    uint32_t pin;
+    bool open, done;
+    bool cancelled;
+    bool gone;     /* pinned to a place that was not wanted any more, at some time */
+    bool stubborn; /* once it is cancelled, its items run until they are told */
     sim_item items[SIM_ITEMS];
 } sim_job;
 
@@ -32,7 +36,9 @@ typedef enum sim_life { SIM_NONE, SIM_STARTING, SIM_ALIVE, SIM_DEAD } sim_life; 
 
 typedef struct sim_worker {
     sim_life life;
-    uint32_t generation;
+    uint32_t generation, place;
+    bool past;             /* another life has been started in its place: it takes nothing any more */
+    bool greeted;          /* told */
     bool deaf;             /* leaves only by SIGKILL */
     bool hung;             /* will not get ready */
     bool silent;           /* spoke nonsense: nothing it says is read any more */
@@ -42,26 +48,32 @@ typedef struct sim_worker {
     uint64_t limit;        /* ordinals that it will not pass */
     uint64_t known;        /* started, as it answered last */
     uint64_t sent, started, finished, delivered;
-    uint32_t barren;                     /* lives in a row without a started item; of the slot, not of the life */
+    uint64_t warned;                     /* started, when it was told that nobody waits for what runs */
     uint16_t fifo[SIM_JOBS * SIM_ITEMS]; /* by ordinal: job * SIM_ITEMS + index */
 } sim_worker;
 
 /* Chances out of 1000, by history: most are calm in most respects. */
 typedef struct sim_weather {
-    unsigned death, start_failure, nonsense, stale, hang, deaf, vague, lie, lazy_shell, end;
+    unsigned death, start_failure, nonsense, stale, hang, deaf, vague, lie, lazy_shell, end, cancel, resize, open, pin;
 } sim_weather;
 
 /* How often things happened over all histories: what never happens is not tested. */
 typedef struct sim_tally {
     uint64_t histories, events, items, results, crashed, lost, terminated, broken, recalls, recalled_items, deaths,
         start_failures, condemned, stale, hopeless, hard_kills, closed;
+    uint64_t cancelled, purged, warned, pinned, gone, extended, refused, sealed, grown, shrunk, retired, greeted, batches,
+        unkillable, ended_open;
 } sim_tally;
 
 typedef struct sim_world {
     mp__core *core;
     uint64_t random, now;
-    uint32_t slots;
-    bool trace, faults, broke;
+    uint32_t slots, wanted;
+    uint64_t life_items; /* 0: no limit */
+    bool unkillable;
+    bool trace, faults, resized;
+    mp_status verdict;           /* how items end that have not started, now that the core has given up */
+    uint32_t barren[SIM_PLACES]; /* by place: lives in a row without a started item */
     sim_weather weather;
     sim_tally *tally;
     sim_job jobs[SIM_JOBS];
@@ -101,6 +113,16 @@ void sim_look(sim_world *sim);
 /* True when the core has given up on its items: it was terminated, or broke. */
 bool sim_given_up(const sim_world *sim);
 
+/* --- sim_callers.c: what the program does with its pool ------------------------------------------------------------------ */
+
+void sim_submit(sim_world *sim);
+/* One call of any kind, which may be none. */
+void sim_call(sim_world *sim);
+void sim_end_somehow(sim_world *sim);
+void sim_terminate(sim_world *sim);
+void sim_seal_all(sim_world *sim);
+bool sim_any_open(const sim_world *sim);
+
 /* --- sim_workers.c: the fake workers, and the shell ---------------------------------------------------------------------- */
 
 /* Carries out actions: `most` of them, or all with SIZE_MAX. */
@@ -113,7 +135,11 @@ void sim_stale_event(sim_world *sim, uint32_t slot);
 /* --- sim_ledger.c: what must become of each item; every call fails the history if it cannot be --------------------------- */
 
 sim_item *ledger_item(sim_world *sim, uint16_t id);
-void ledger_accept(sim_world *sim, sim_job *job);
+sim_job *ledger_job(sim_world *sim, uint16_t id);
+/* So many items more, which the core has taken. */
+void ledger_accept(sim_world *sim, sim_job *job, size_t count);
+/* Nobody waits for the item's result. */
+bool ledger_unwanted(sim_world *sim, uint16_t id);
 uint16_t ledger_send(sim_world *sim, uint32_t slot, mp__core_item item); /* its id */
 void ledger_give_back(sim_world *sim, uint32_t slot, uint16_t id);
 void ledger_start(sim_world *sim, uint32_t slot, uint16_t id);

@@ -19,15 +19,23 @@ sim_item *ledger_item(sim_world *sim, uint16_t id)
     return &sim->jobs[id / SIM_ITEMS].items[id % SIM_ITEMS];
 }
 
-void ledger_accept(sim_world *sim, sim_job *job)
+sim_job *ledger_job(sim_world *sim, uint16_t id)
 {
-    job->n = job->core.n;
-    job->ended = 0;
-    job->done = false;
-    memset(job->items, 0, job->n * sizeof *job->items);
-    for (size_t i = 0; i < job->n; i++)
+    return &sim->jobs[id / SIM_ITEMS];
+}
+
+bool ledger_unwanted(sim_world *sim, uint16_t id)
+{
+    return sim->verdict || ledger_job(sim, id)->cancelled;
+}
+
+void ledger_accept(sim_world *sim, sim_job *job, size_t count)
+{
+    memset(&job->items[job->n], 0, count * sizeof *job->items);
+    for (size_t i = job->n; i < job->n + count; i++)
         job->items[i].holder = -1;
-    sim->accepted += job->n;
+    job->n += count;
+    sim->accepted += count;
 }
 
 uint16_t ledger_send(sim_world *sim, uint32_t slot, mp__core_item item)
@@ -37,6 +45,10 @@ uint16_t ledger_send(sim_world *sim, uint32_t slot, mp__core_item item)
     NEED(sim, !entry->ends, "item %u is sent and has ended", id);
     NEED(sim, !entry->starts, "item %u is sent and was started once", id);
     NEED(sim, entry->holder < 0, "item %u is sent to slot %u and is with slot %d", id, slot, entry->holder);
+    NEED(sim, !ledger_unwanted(sim, id), "item %u is sent, and nobody waits for it", id);
+    uint32_t pin = ledger_job(sim, id)->pin;
+    NEED(sim, !pin || sim->workers[slot].place == pin - 1, "pinned item %u is sent to another place", id);
+    sim->tally->pinned += pin > 0;
     entry->holder = (int8_t)slot;
     return id;
 }
@@ -53,7 +65,7 @@ void ledger_start(sim_world *sim, uint32_t slot, uint16_t id)
     sim_item *entry = ledger_item(sim, id);
     NEED(sim, entry->holder == (int8_t)slot, "slot %u starts item %u, which is with %d", slot, id, entry->holder);
     NEED(sim, !entry->starts, "item %u is started twice", id);
-    NEED(sim, !entry->ends || sim_given_up(sim), "item %u is started and has ended", id);
+    NEED(sim, !entry->ends || (sim->verdict && !sim->unkillable), "item %u is started and has ended", id);
     entry->starts = 1;
 }
 
@@ -112,10 +124,25 @@ static void fail_by_giving_up(sim_world *sim, uint16_t id, const mp__core_action
     NEED(sim, action->slot == MP__NO_SLOT, "item %u ends with %d by the fault of slot %u", id, action->status,
          action->slot);
     NEED(sim, state != MP__RUNNING && state != MP__CLOSED, "item %u ends with %d and nobody gave up", id, action->status);
+    NEED(sim, action->status == sim->verdict, "item %u ends with %d for another reason", id, action->status);
+    NEED(sim, !sim->unkillable || (!ledger_item(sim, id)->starts && ledger_item(sim, id)->holder < 0),
+         "item %u ends with %d and may run", id, action->status);
     if (action->status == MP_ETERMINATED)
         sim->tally->terminated++;
     else
         sim->tally->broken++;
+}
+
+/* It was taken back from whoever had it, and had not started. */
+static void fail_by_cancel(sim_world *sim, uint16_t id, const mp__core_action *action)
+{
+    const sim_job *job = ledger_job(sim, id);
+    const sim_item *entry = ledger_item(sim, id);
+    NEED(sim, job->cancelled || job->gone, "item %u is cancelled by nobody", id);
+    NEED(sim, !entry->starts, "item %u is cancelled and has started", id);
+    NEED(sim, entry->holder < 0, "item %u is cancelled and is with slot %d", id, entry->holder);
+    NEED(sim, action->slot == MP__NO_SLOT, "item %u is cancelled by the fault of slot %u", id, action->slot);
+    *(job->cancelled ? &sim->tally->cancelled : &sim->tally->gone) += 1;
 }
 
 void ledger_fail(sim_world *sim, const mp__core_action *action)
@@ -127,6 +154,8 @@ void ledger_fail(sim_world *sim, const mp__core_action *action)
             fail_by_death(sim, id, action);
         else if (action->status == MP_ETERMINATED || action->status == MP_EBROKEN)
             fail_by_giving_up(sim, id, action);
+        else if (action->status == MP_ECANCELLED)
+            fail_by_cancel(sim, id, action);
         else
             sim_fail(sim, "item %u ends with status %d", id, action->status);
         end(sim, id);
@@ -136,7 +165,8 @@ void ledger_fail(sim_world *sim, const mp__core_action *action)
 /* From here on nobody may touch what the core knew the job by. */
 void ledger_done(sim_world *sim, mp__core_job *core)
 {
-    sim_job *job = &sim->jobs[id_of(sim, core, 0) / SIM_ITEMS];
+    sim_job *job = (sim_job *)core;
+    NEED(sim, !job->done && !job->open, "job %zu is done%s", (size_t)(job - sim->jobs), job->open ? " and open" : " twice");
     NEED(sim, job->ended == job->n, "a job is done and %zu of its %zu items have ended", job->ended, job->n);
     job->done = true;
     memset(core, 0xA5, sizeof *core);
@@ -148,8 +178,10 @@ void ledger_settled(sim_world *sim)
     NEED(sim, counts.accepted == sim->accepted, "the core has accepted another number of items");
     NEED(sim, counts.finished == sim->ended, "the core has ended another number of items");
     NEED(sim, !sim->expected, "%zu items did not get the end that was due", sim->expected);
-    for (size_t i = 0; i < sim->job_count; i++)
-        NEED(sim, sim->jobs[i].done == (sim->jobs[i].ended == sim->jobs[i].n), "job %zu has ended and is not told done", i);
+    for (size_t i = 0; i < sim->job_count; i++) {
+        const sim_job *job = &sim->jobs[i];
+        NEED(sim, job->done == (!job->open && job->ended == job->n), "job %zu has ended and is not told done", i);
+    }
 }
 
 void ledger_complete(sim_world *sim)

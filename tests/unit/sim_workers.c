@@ -2,7 +2,7 @@
  *
  * A worker is what a real one is to its parent: it runs what it was sent in order, one at a time; its results arrive later, in
  * order; it may die at any moment, and what it had finished by then arrives all the same, before its loss is told. A recall
- * takes effect at once or later, and is answered later still. */
+ * takes effect at once or later, and is answered later still. Threads do not die, and are never killed. */
 #include "tests/unit/sim.h"
 
 static sim_worker *worker_at(sim_world *sim, uint32_t slot)
@@ -25,9 +25,16 @@ static void start_worker(sim_world *sim, const mp__core_action *action)
     sim_worker *w = worker_at(sim, action->slot);
     NEED(sim, w->life == SIM_NONE, "slot %u is started and lives", action->slot);
     NEED(sim, action->generation > w->generation, "a generation of slot %u comes again", action->slot);
+    NEED(sim, action->place < sim->wanted || sim->resized, "slot %u is started in place %u", action->slot, action->place);
+    NEED(sim, action->place == mp__core_place(sim->core, action->slot), "slot %u is in another place", action->slot);
+    for (uint32_t i = 0; i < sim->slots; i++)
+        sim->workers[i].past |= sim->workers[i].place == action->place;
+    w->place = action->place;
+    w->past = w->greeted = false;
+    w->warned = 0;
     w->life = SIM_STARTING;
     w->generation = action->generation;
-    w->deaf = sim_fault(sim, sim->weather.deaf);
+    w->deaf = !sim->unkillable && sim_fault(sim, sim->weather.deaf);
     w->hung = sim_fault(sim, sim->weather.hang);
     w->silent = w->full = w->stop = w->term = w->kill = w->asked = w->seen = false;
     w->limit = UINT64_MAX;
@@ -45,10 +52,12 @@ static void send_items(sim_world *sim, uint32_t slot, uint64_t most)
         if (w->full)
             return;
         NEED(sim, w->life == SIM_ALIVE || w->life == SIM_DEAD, "slot %u is sent an item and is not ready", slot);
+        NEED(sim, !w->past, "slot %u is sent an item, and has left its place", slot);
         NEED(sim, !w->asked && !w->stop && !w->term && !w->kill && !w->silent, "slot %u is sent an item, out of turn",
              slot);
         NEED(sim, w->sent < SIM_JOBS * SIM_ITEMS, "slot %u is sent more than there is", slot);
         w->fifo[w->sent++] = ledger_send(sim, slot, item);
+        NEED(sim, !sim->life_items || w->sent <= sim->life_items, "slot %u is sent more than a life may have", slot);
         mp__core_sent(sim->core, slot);
         SAY(sim, "  slot %u is sent item %u", slot, w->fifo[w->sent - 1]);
     }
@@ -57,6 +66,7 @@ static void send_items(sim_world *sim, uint32_t slot, uint64_t most)
 static void kill_worker(sim_world *sim, const mp__core_action *action)
 {
     sim_worker *w = worker_at(sim, action->slot);
+    NEED(sim, !sim->unkillable, "slot %u is killed and cannot be", action->slot);
     NEED(sim, !w->kill, "slot %u is killed twice", action->slot);
     NEED(sim, action->hard || !w->term, "slot %u is asked to leave twice", action->slot);
     w->term = true;
@@ -72,6 +82,25 @@ static void recall(sim_world *sim, uint32_t slot)
     sim->tally->recalls++;
 }
 
+static void stop_worker(sim_world *sim, uint32_t slot)
+{
+    sim_worker *w = worker_at(sim, slot);
+    NEED(sim, !w->stop, "slot %u is told to stop twice", slot);
+    w->stop = true;
+    sim->tally->retired += mp__core_get_state(sim->core) == MP__RUNNING;
+}
+
+/* Whose task is told must be one that nobody waits for, unless its worker lied about what it runs. */
+static void warn_worker(sim_world *sim, uint32_t slot)
+{
+    sim_worker *w = worker_at(sim, slot);
+    uint16_t id = w->started ? w->fifo[w->started - 1] : 0;
+    bool runs = w->started > w->finished;
+    NEED(sim, !runs || sim->weather.lie || ledger_unwanted(sim, id), "item %u is told that nobody waits for it", id);
+    w->warned = w->started;
+    sim->tally->warned += runs;
+}
+
 static void need_current(sim_world *sim, const mp__core_action *action)
 {
     const sim_worker *w = worker_at(sim, action->slot);
@@ -81,7 +110,7 @@ static void need_current(sim_world *sim, const mp__core_action *action)
 
 static void carry_out(sim_world *sim, const mp__core_action *action)
 {
-    static const char *const names[] = {"nothing", "fail", "done", "start", "send", "recall", "stop", "kill"};
+    static const char *const names[] = {"nothing", "fail", "done", "start", "send", "recall", "cancel", "stop", "kill"};
     SAY(sim, "  -> %s slot %d generation %u%s; items %zu + %zu of job %d, status %d", names[action->kind],
         (int)action->slot, action->generation, action->hard ? " hard" : "", action->first, action->count,
         action->job ? (int)((sim_job *)action->job - sim->jobs) : -1, (int)action->status);
@@ -93,8 +122,8 @@ static void carry_out(sim_world *sim, const mp__core_action *action)
     case MP__ACT_START: start_worker(sim, action); break;
     case MP__ACT_SEND: send_items(sim, action->slot, sim_chance(sim, 700) ? UINT64_MAX : sim_below(sim, 4)); break;
     case MP__ACT_RECALL: recall(sim, action->slot); break;
-    case MP__ACT_CANCEL: break;
-    case MP__ACT_STOP: worker_at(sim, action->slot)->stop = true; break;
+    case MP__ACT_CANCEL: warn_worker(sim, action->slot); break;
+    case MP__ACT_STOP: stop_worker(sim, action->slot); break;
     case MP__ACT_KILL: kill_worker(sim, action); break;
     case MP__ACT_NONE: sim_fail(sim, "there is something to do, and it is nothing");
     }
@@ -125,6 +154,16 @@ static void tell_ready(sim_world *sim, uint32_t slot)
     sim_look(sim);
 }
 
+static void tell_greeted(sim_world *sim, uint32_t slot)
+{
+    sim_worker *w = worker_at(sim, slot);
+    SAY(sim, "slot %u says that it has begun", slot);
+    w->greeted = true;
+    sim->tally->greeted++;
+    mp__core_greeted(sim->core, slot, w->generation);
+    sim_look(sim);
+}
+
 static uint64_t time_of(sim_world *sim, uint32_t task, uint64_t items)
 {
     static const uint64_t usual[SIM_TASKS] = {300, 80000, 5000};
@@ -133,33 +172,38 @@ static uint64_t time_of(sim_world *sim, uint32_t task, uint64_t items)
     return items * (usual[task] / 2 + sim_below(sim, usual[task]));
 }
 
-/* One result, that of ordinal `delivered`. */
-static void tell_result(sim_world *sim, uint32_t slot)
+/* Up to `most` results from ordinal `delivered` on; how many were taken or dropped. */
+static uint64_t tell_some(sim_world *sim, uint32_t slot, uint64_t most)
 {
     sim_worker *w = worker_at(sim, slot);
-    uint16_t id = w->fifo[w->delivered++];
     mp__core_item item;
-    bool nonsense = false;
-    bool taken = mp__core_result(sim->core, slot, w->generation, &item, &nonsense);
-    SAY(sim, "slot %u: result of item %u%s", slot, id, taken ? "" : ", dropped");
+    bool nonsense = false, dropped = sim->verdict && !sim->unkillable;
+    size_t taken = mp__core_results(sim->core, slot, w->generation, (size_t)most, &item, &nonsense);
+    SAY(sim, "slot %u: %zu of %llu results taken, from item %u on", slot, taken, (unsigned long long)most,
+        w->fifo[w->delivered]);
     NEED(sim, !nonsense, "slot %u: an honest result is taken for nonsense", slot);
-    NEED(sim, taken == !sim_given_up(sim), "slot %u: the result of item %u is %s", slot, id, taken ? "taken" : "dropped");
-    if (taken) {
-        ledger_result(sim, slot, id, item);
-        if (sim_chance(sim, 300))
-            mp__core_measured(sim->core, item.job, 1, time_of(sim, item.job->task, 1));
-    } else {
-        ledger_give_back(sim, slot, id);
-    }
+    NEED(sim, !taken == dropped && taken <= most, "slot %u: %zu of %llu results are taken", slot, taken,
+         (unsigned long long)most);
+    sim->tally->batches += taken > 1;
+    for (size_t i = 0; i < taken; i++)
+        ledger_result(sim, slot, w->fifo[w->delivered + i], (mp__core_item){item.job, item.index + i});
+    if (!taken)
+        ledger_give_back(sim, slot, w->fifo[w->delivered]);
+    else if (sim_chance(sim, 300))
+        mp__core_measured(sim->core, item.job, taken, time_of(sim, item.job->task, taken));
+    taken += !taken;
+    w->delivered += taken;
     sim_look(sim);
+    return taken;
 }
 
 static void tell_results(sim_world *sim, uint32_t slot)
 {
     sim_worker *w = worker_at(sim, slot);
     uint64_t count = 1 + sim_below(sim, w->finished - w->delivered);
-    while (count--)
-        tell_result(sim, slot);
+    bool singly = sim_chance(sim, 300);
+    while (count)
+        count -= tell_some(sim, slot, singly ? 1 : count);
 }
 
 static void see_recall(sim_world *sim, uint32_t slot)
@@ -191,6 +235,8 @@ static void tell_recalled(sim_world *sim, uint32_t slot)
     uint64_t claimed = recall_claim(sim, w);
     SAY(sim, "slot %u answers the recall: %llu", slot, (unsigned long long)claimed);
     sim->tally->recalled_items += w->sent - w->limit;
+    for (uint64_t i = w->limit; i < w->sent; i++)
+        sim->tally->purged += ledger_unwanted(sim, w->fifo[i]);
     give_back_from(sim, slot, w->limit);
     w->asked = w->seen = w->full = false;
     w->limit = UINT64_MAX;
@@ -207,7 +253,10 @@ static void expect_ends(sim_world *sim, uint32_t slot, uint64_t claimed)
     uint64_t started = claimed < least ? least : claimed > w->sent ? w->sent : claimed;
     for (uint64_t i = w->delivered; i < started; i++)
         ledger_expect(sim, w->fifo[i], i + 1 == started ? MP_ECRASHED : MP_ELOST, honest);
-    w->barren = started ? 0 : w->barren + 1;
+    if (started)
+        sim->barren[w->place] = 0;
+    else if (!w->stop || w->sent)
+        sim->barren[w->place]++;
     give_back_from(sim, slot, w->delivered);
 }
 
@@ -238,7 +287,7 @@ static void tell_start_failed(sim_world *sim, uint32_t slot)
     sim_worker *w = worker_at(sim, slot);
     SAY(sim, "slot %u could not be started", slot);
     w->life = SIM_NONE;
-    w->barren++;
+    sim->barren[w->place]++;
     sim->tally->start_failures++;
     mp__core_start_failed(sim->core, slot, w->generation);
     sim_look(sim);
@@ -262,8 +311,9 @@ static void tell_nonsense(sim_world *sim, uint32_t slot)
         bool nonsense = false;
         SAY(sim, "slot %u: a result of nothing", slot);
         NEED(sim, !mp__core_result(sim->core, slot, w->generation, &item, &nonsense), "a result of nothing was taken");
-        bool leaving = mp__core_get_state(sim->core) == MP__CLOSED && !mp__core_get_counts(sim->core).pending;
-        NEED(sim, leaving || nonsense == !sim_given_up(sim), "a result of nothing is%s nonsense", nonsense ? "" : " not");
+        bool leaving = w->term || w->kill || sim->weather.lazy_shell; /* being killed, which it may not know yet */
+        NEED(sim, (leaving && !nonsense) || nonsense == !sim_given_up(sim), "a result of nothing is%s nonsense",
+             nonsense ? "" : " not");
     }
     SAY(sim, "slot %u speaks nonsense", slot);
     condemn(sim, slot);
@@ -292,30 +342,41 @@ static bool step_starting(sim_world *sim, uint32_t slot)
 {
     sim_worker *w = worker_at(sim, slot);
     if (sim_fault(sim, sim->weather.start_failure)) {
-        if (sim_chance(sim, 500))
+        if (sim_chance(sim, 500) && !sim->unkillable)
             return die(sim, slot);
         tell_start_failed(sim, slot);
         return true;
     }
-    if (!w->silent && sim_fault(sim, sim->weather.nonsense)) {
+    if (!w->silent && !sim->unkillable && sim_fault(sim, sim->weather.nonsense)) {
         tell_nonsense(sim, slot);
         return true;
     }
     if (leaves(sim, w))
         return die(sim, slot);
+    if (!w->greeted && !w->silent && sim_chance(sim, 400)) {
+        tell_greeted(sim, slot);
+        return true;
+    }
     if (w->hung)
         return false;
     tell_ready(sim, slot);
     return true;
 }
 
+/* What runs ends by itself; but some does only when it is told, if nobody waits for it. */
+static bool goes_on_running(sim_world *sim, const sim_worker *w)
+{
+    uint16_t id = w->fifo[w->finished];
+    return ledger_job(sim, id)->stubborn && ledger_unwanted(sim, id) && w->warned < w->started && !w->term && !w->kill;
+}
+
 /* One of: start an item, be through with it, tell of results, take more, see or answer a recall. */
 static bool step_alive(sim_world *sim, uint32_t slot)
 {
     sim_worker *w = worker_at(sim, slot);
-    if (leaves(sim, w) || sim_fault(sim, sim->weather.death))
+    if (leaves(sim, w) || (!sim->unkillable && sim_fault(sim, sim->weather.death)))
         return die(sim, slot);
-    if (!w->silent && sim_fault(sim, sim->weather.nonsense)) {
+    if (!w->silent && !sim->unkillable && sim_fault(sim, sim->weather.nonsense)) {
         tell_nonsense(sim, slot);
         return true;
     }
@@ -326,9 +387,9 @@ static bool step_alive(sim_world *sim, uint32_t slot)
         see_recall(sim, slot);
     else if (w->seen && !w->silent && (!lazy || sim_chance(sim, 400)))
         tell_recalled(sim, slot);
-    else if (w->started > w->finished)
+    else if (w->started > w->finished && !goes_on_running(sim, w))
         ledger_finish(sim, slot, w->fifo[w->finished++]);
-    else if (w->started < w->sent && w->started < w->limit)
+    else if (w->started == w->finished && w->started < w->sent && w->started < w->limit)
         ledger_start(sim, slot, w->fifo[w->started++]);
     else if (w->full)
         send_items(sim, slot, 1 + sim_below(sim, 8));
@@ -362,13 +423,14 @@ void sim_stale_event(sim_world *sim, uint32_t slot)
     bool nonsense = false;
     if (sim_chance(sim, 100))
         slot += sim->slots;
-    unsigned kind = (unsigned)sim_below(sim, 6);
+    unsigned kind = (unsigned)sim_below(sim, 7);
     SAY(sim, "slot %u generation %u: stale event %u", slot, generation, kind);
     switch (kind) {
     case 0: mp__core_ready(sim->core, slot, generation); break;
     case 1: mp__core_start_failed(sim->core, slot, generation); break;
     case 2: mp__core_lost(sim->core, slot, generation, sim_below(sim, 9)); break;
     case 3: mp__core_recalled(sim->core, slot, generation, sim_below(sim, 9)); break;
+    case 5: mp__core_greeted(sim->core, slot, generation); break;
     case 4: mp__core_condemn(sim->core, slot, generation); break;
     default: NEED(sim, !mp__core_result(sim->core, slot, generation, &item, &nonsense), "a stale result is taken");
     }

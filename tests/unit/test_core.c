@@ -413,7 +413,7 @@ CHECK(core, create__no_memory__is_null_and_leaks_nothing)
         allocations_left = n;
         core = mp__core_create(&(mp__core_config){.workers = 4, .tasks = 1});
     } while (!core && ++n < 100);
-    cr_assert_eq(n, 4);
+    cr_assert_eq(n, 6);
     mp__memory.calloc = calloc;
     pool_ends();
     mp__core_free(&core);

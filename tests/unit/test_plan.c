@@ -3,13 +3,6 @@
 
 TestSuite(plan, .timeout = 60);
 
-/* What an item of task 0 is known to take. */
-static void items_take(uint64_t ns)
-{
-    for (int i = 0; i < 40; i++)
-        mp__core_measured(core, &(mp__core_job){.task = 0}, 1, ns);
-}
-
 /* --- windows ----------------------------------------------------------------------------------------------------------- */
 
 CHECK(plan, unknown_time__two_items_at_a_time)

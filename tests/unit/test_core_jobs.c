@@ -1,0 +1,302 @@
+/* Jobs that are more than an array: pinned to a place, or open; and results that come many at a time. */
+#include "tests/unit/core_pool.h"
+
+TestSuite(core_jobs, .timeout = 60);
+
+/* --- pinned ------------------------------------------------------------------------------------------------------------ */
+
+CHECK(core_jobs, pinned__runs_in_its_place_and_nobody_waits_behind_it)
+{
+    mp__core_job pinned = {.n = 1, .pin = 2}, other;
+    pool_starts(2);
+    ready(0);
+    submit_job(&pinned);
+    cr_assert_eq(action_count, 0);
+    submit(&other, 2, 0);
+    cr_assert_eq(sent[0], 2);
+    ready(1);
+    cr_assert_eq(sent[1], 1);
+    results(1, 1);
+    cr_assert_eq(asked(MP__ACT_DONE, 0)->job, &pinned);
+    pool_ends();
+}
+
+CHECK(core_jobs, pinned__its_turn_is_that_of_its_submission)
+{
+    mp__core_job first, pinned = {.n = 1, .pin = 1}, last;
+    pool_runs(1);
+    submit(&first, 3, 0);
+    submit_job(&pinned);
+    submit(&last, 3, 0);
+    results(0, 3);
+    cr_assert_eq(asked(MP__ACT_DONE, 0)->job, &first);
+    results(0, 1);
+    cr_assert_eq(asked(MP__ACT_DONE, 0)->job, &pinned);
+    pool_ends();
+}
+
+CHECK(core_jobs, pinned__its_worker_dies_before_it_starts__the_next_one_there_gets_it)
+{
+    mp__core_job pinned = {.n = 1, .pin = 2};
+    pool_runs(2);
+    submit_job(&pinned);
+    cr_assert_eq(sent[1], 1);
+    lost(1, 0);
+    cr_assert_eq(sent[0], 0);
+    ready(1);
+    cr_assert_eq(sent[1], 1);
+    lost(1, 1);
+    cr_assert(failed(0, 0, 1, MP_ECRASHED), "it ran");
+    pool_ends();
+}
+
+CHECK(core_jobs, pinned__waits_for_a_place_that_goes__is_cancelled)
+{
+    mp__core_job pinned = {.n = 1, .pin = 2};
+    pool_starts(2);
+    submit_job(&pinned);
+    resize(1);
+    cr_assert(failed(0, 0, 1, MP_ECANCELLED) && asked_times(MP__ACT_DONE) == 1);
+    pinned = (mp__core_job){.n = 1, .pin = 2};
+    cr_assert_eq(submit_job(&pinned), MP_OK);
+    cr_assert(failed(0, 0, 1, MP_ECANCELLED) && asked_times(MP__ACT_DONE) == 1, "there is no such place");
+    pool_ends();
+}
+
+CHECK(core_jobs, pinned__was_sent_to_a_place_that_goes__runs_there_or_is_cancelled)
+{
+    for (uint64_t started = 0; started < 2; started++) {
+        mp__core_job pinned = {.n = 1, .pin = 2};
+        pool_runs(2);
+        submit_job(&pinned);
+        resize(1);
+        recalled(1, started);
+        cr_assert_eq(asked_times(MP__ACT_FAIL), !started);
+        if (started)
+            results(1, 1);
+        else
+            cr_assert(failed(0, 0, 1, MP_ECANCELLED));
+        cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+        pool_ends();
+    }
+}
+
+CHECK(core_jobs, pinned__waits_behind_a_long_item__is_not_taken_back_for_others)
+{
+    mp__core_job long_one, pinned = {.n = 1, .pin = 1};
+    pool_runs(2);
+    items_take(MP__RECALL_ITEM_NS);
+    submit(&long_one, 1, 0);
+    submit_job(&pinned);
+    cr_assert_eq(sent[0], 2);
+    cr_assert_eq(mp__core_deadline(core), MP__NEVER);
+    pool_ends();
+}
+
+CHECK(core_jobs, pinned__others_are_taken_back_from_behind_it__it_returns_to_its_place)
+{
+    mp__core_job pinned = {.n = 1, .pin = 1}, job;
+    pool_runs(2);
+    items_take(MP__RECALL_ITEM_NS);
+    submit(&job, 4, 4);
+    submit_job(&pinned);
+    cr_assert_eq(sent[0], 5);
+    at(MP__RECALL_NS);
+    cr_assert(asked_of(MP__ACT_RECALL, 0));
+    recalled(0, 1);
+    cr_assert(sent[1] >= 1);
+    while (counts().pending > 1)
+        if (result(1) == SIZE_MAX)
+            result(0);
+    cr_assert_eq(result(0), 0);
+    cr_assert_eq(asked(MP__ACT_DONE, 0)->job, &pinned);
+    pool_ends();
+}
+
+CHECK(core_jobs, pinned__terminate__ends_with_the_others)
+{
+    mp__core_job pinned = {.n = 1, .pin = 1}, other = {.n = 1, .pin = 2};
+    pool_starts(2);
+    submit_job(&pinned);
+    submit_job(&other);
+    terminate_pool();
+    cr_assert(failed(0, 0, 1, MP_ETERMINATED) && failed(1, 0, 1, MP_ETERMINATED) && asked_times(MP__ACT_DONE) == 2);
+    pool_ends();
+}
+
+/* --- open -------------------------------------------------------------------------------------------------------------- */
+
+CHECK(core_jobs, open__nothing_pending__is_done_only_when_sealed)
+{
+    mp__core_job job = {.open = true};
+    pool_runs(1);
+    cr_assert_eq(submit_job(&job), MP_OK);
+    cr_assert_eq(mp__core_deadline(core), MP__NEVER);
+    cr_assert_eq(extend(&job, 2), MP_OK);
+    results(0, 2);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 0);
+    cr_assert_eq(extend(&job, 1), MP_OK);
+    cr_assert_eq(result(0), 2);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 0);
+    seal(&job);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+    cr_assert(counts().accepted == 3 && counts().finished == 3);
+    pool_ends();
+}
+
+CHECK(core_jobs, open__sealed_with_items_pending__is_done_with_the_last)
+{
+    mp__core_job job = {.n = 2, .open = true};
+    pool_runs(1);
+    submit_job(&job);
+    seal(&job);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 0);
+    results(0, 2);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+    pool_ends();
+}
+
+CHECK(core_jobs, open__extended_piece_by_piece__every_item_runs_once)
+{
+    for (size_t chunksize = 0; chunksize < 5; chunksize += 2) {
+        mp__core_job job = {.chunksize = chunksize, .open = true};
+        bool seen[60] = {false};
+        pool_runs(2);
+        submit_job(&job);
+        for (size_t n = 0; n < 60 || counts().pending;) {
+            if (n < 60 && extend(&job, n % 3) == MP_OK)
+                n += n % 3 ? n % 3 : (extend(&job, 1), 1);
+            for (uint32_t slot = 0; slot < 2; slot++) {
+                size_t index = result(slot);
+                cr_assert(index == SIZE_MAX || (index < 64 && (index >= 60 || !seen[index])));
+                if (index < 60)
+                    seen[index] = true;
+            }
+        }
+        seal(&job);
+        cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+        pool_ends();
+    }
+}
+
+CHECK(core_jobs, open__a_chunk_that_is_not_full__does_not_wait)
+{
+    mp__core_job job = {.chunksize = 64, .open = true};
+    pool_runs(1);
+    submit_job(&job);
+    extend(&job, 1);
+    cr_assert_eq(sent[0], 1);
+    extend(&job, 1);
+    cr_assert_eq(sent[0], 2);
+    pool_ends();
+}
+
+CHECK(core_jobs, open__closed_pool__takes_more_and_ends_when_it_is_sealed)
+{
+    mp__core_job job = {.open = true};
+    pool_runs(1);
+    submit_job(&job);
+    close_pool();
+    cr_assert_eq(asked_times(MP__ACT_STOP), 0);
+    cr_assert_eq(extend(&job, 1), MP_OK);
+    results(0, 1);
+    cr_assert_eq(asked_times(MP__ACT_STOP), 0);
+    lost(0, 1);
+    cr_assert_eq(asked_times(MP__ACT_START), 1, "more may come");
+    ready(0);
+    seal(&job);
+    cr_assert_eq(asked_times(MP__ACT_STOP), 1);
+    lost(0, 0);
+    cr_assert_eq(mp__core_get_state(core), MP__ENDED);
+    pool_ends();
+}
+
+CHECK(core_jobs, open__given_up__takes_nothing_and_the_core_ends_when_it_is_sealed)
+{
+    for (int breaks = 0; breaks < 2; breaks++) {
+        mp__core_job job = {.n = 3, .open = true};
+        pool_runs(1);
+        submit_job(&job);
+        if (breaks)
+            mp__core_break(core);
+        else
+            mp__core_terminate(core);
+        act();
+        cr_assert(failed(0, 0, 2, breaks ? MP_EBROKEN : MP_ETERMINATED));
+        cr_assert_eq(extend(&job, 1), breaks ? MP_EBROKEN : MP_ETERMINATED);
+        terminate_pool();
+        lost(0, 0);
+        cr_assert_eq(mp__core_get_state(core), MP__TERMINATED);
+        cr_assert_eq(asked_times(MP__ACT_DONE), 0);
+        seal(&job);
+        cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+        cr_assert_eq(mp__core_get_state(core), MP__ENDED);
+        pool_ends();
+    }
+}
+
+CHECK(core_jobs, open__more_items_than_can_be_counted__are_refused)
+{
+    mp__core_job job = {.n = SIZE_MAX - 5, .open = true};
+    pool_starts(1);
+    submit_job(&job);
+    cr_assert_eq(extend(&job, 6), MP_ELIMIT);
+    cr_assert_eq(extend(&job, 5), MP_OK);
+    cr_assert_eq(extend(&job, 0), MP_OK);
+    pool_ends();
+}
+
+/* --- results ----------------------------------------------------------------------------------------------------------- */
+
+static size_t many(uint32_t slot, size_t count, mp__core_item *item)
+{
+    bool nonsense;
+    size_t taken = mp__core_results(core, slot, lives[slot], count, item, &nonsense);
+    cr_assert_not(nonsense);
+    act();
+    return taken;
+}
+
+CHECK(core_jobs, results__many_at_once__end_as_many_items)
+{
+    mp__core_job job;
+    mp__core_item item;
+    pool_runs(1);
+    submit(&job, 10, 10);
+    cr_assert(many(0, 4, &item) == 4 && item.job == &job && item.index == 0);
+    cr_assert(many(0, 1, &item) == 1 && item.index == 4);
+    cr_assert(many(0, 5, &item) == 5 && item.index == 5);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+    cr_assert_eq(counts().finished, 10);
+    pool_ends();
+}
+
+CHECK(core_jobs, results__over_two_jobs__are_told_apart)
+{
+    mp__core_job a, b;
+    mp__core_item item;
+    pool_runs(1);
+    items_take(1000);
+    submit(&a, 3, 3);
+    submit(&b, 3, 3);
+    cr_assert_eq(sent[0], 6);
+    cr_assert(many(0, 5, &item) == 3 && item.job == &a);
+    cr_assert(many(0, 2, &item) == 2 && item.job == &b && item.index == 0);
+    pool_ends();
+}
+
+CHECK(core_jobs, results__more_than_were_sent__only_those_are_taken)
+{
+    mp__core_job job = {.n = 6, .chunksize = 6};
+    mp__core_item item;
+    bool nonsense;
+    pool_runs(1);
+    mp__core_submit(core, &job);
+    mp__core_sent(core, 0);
+    mp__core_sent(core, 0);
+    cr_assert_eq(mp__core_results(core, 0, 1, 6, &item, &nonsense), 2);
+    cr_assert_not(nonsense);
+    cr_assert_eq(mp__core_results(core, 0, 1, 4, &item, &nonsense), 0);
+    cr_assert(nonsense);
+    pool_ends();
+}
