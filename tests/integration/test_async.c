@@ -278,7 +278,8 @@ static mp_status add_up(const order *in, int *out, mp_call *call)
     *out = (int)in->name.size;
     for (size_t i = 0; i < in->parts.count; i++)
         *out += in->parts.items[i];
-    return in->name.data[0] == 'n' ? MP_OK : mp_fail(call, MP_EUSER, "the name is '%.*s'", (int)in->name.size, in->name.data);
+    return in->name.data[0] == 'n' ? MP_OK
+                                   : mp_fail(call, MP_EUSER, "the name is '%.*s'", (int)in->name.size, in->name.data);
 }
 MP_TASK(add_up, order, int);
 

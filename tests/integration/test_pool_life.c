@@ -162,12 +162,19 @@ EACH_KIND(numbers, nothing_to_ask__is_refused)
 
 static char said[4096];
 
+/* What an orphaned zygote leaves comes to us. */
+static void expect_nothing_runs(void)
+{
+    cr_assert(ge(int, leftovers_reap(PROMPT), 0), "a process is left");
+}
+
 /* It prints `text` and ends with exit code 42; the pipe that it prints into ends with the last process that holds it. */
 static void expect_leaves(const char *manner, const char *text)
 {
     int status = spawn_run("HELPER_LEAVER", how.name, manner, said, sizeof said);
     cr_assert(exited(status, 42), "wait status %x, said: %s", status, said);
     cr_assert(eq(str, said, (char *)text));
+    expect_nothing_runs();
 }
 
 EACH_KIND(program, returns_from_main_with_an_idle_pool__ends_with_its_own_code)
@@ -203,4 +210,5 @@ EACH_KIND(program, ctrl_c__ends_it_within_a_second_and_workers_say_nothing)
     cr_assert(signaled(status, SIGINT), "wait status %x", status);
     cr_assert(lt(dbl, seconds_now() - begun, ROUNDS_SLOWER > 1 ? 10.0 : 1.0));
     cr_assert(eq(str, said, (char *)"ready\n"));
+    expect_nothing_runs();
 }

@@ -381,7 +381,8 @@ EACH_KIND(chunks, with_a_failing_item__the_rest_is_run_and_kept)
     fill(items, 20);
     items[5] = -3;
     items[9] = -4;
-    cr_assert(eq(int, mp_pool_map(pool, fail_some, items, 20, results, .chunksize = 20, .statuses = statuses, .error = &error),
+    cr_assert(eq(int,
+                 mp_pool_map(pool, fail_some, items, 20, results, .chunksize = 20, .statuses = statuses, .error = &error),
                  MP_EUSER + 3));
     cr_assert(eq(sz, error.item, 5));
     cr_assert(eq(sz, board_find_other(20, 1), 20), "an item was not tried");

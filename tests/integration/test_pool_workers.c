@@ -371,7 +371,8 @@ static mp_status nest(const recipe *in, int *out, mp_call *call)
     next.depth--;
     mp_error error = {0};
     mp_status status = MP_OK;
-    MP_WITH_POOL (pool, .kind = (mp_kind)in->kind, .start_method = (mp_start_method)in->method, .processes = 2, .error = &error)
+    MP_WITH_POOL (pool, .kind = (mp_kind)in->kind, .start_method = (mp_start_method)in->method, .processes = 2,
+                  .error = &error)
         status = mp_pool_apply(pool, nest, &next, out, .error = &error);
     if (status == MP_OK)
         status = error.status;
@@ -384,7 +385,8 @@ static void expect_nests(recipe what)
     recipe items[4] = {what, what, what, what};
     int results[4] = {0};
     mp_error error;
-    cr_assert(eq(int, mp_pool_map(pool, nest, items, 4, results, .chunksize = 1, .error = &error), MP_OK), "%s", error.message);
+    cr_assert(eq(int, mp_pool_map(pool, nest, items, 4, results, .chunksize = 1, .error = &error), MP_OK), "%s",
+              error.message);
     for (int i = 0; i < 4; i++)
         cr_assert(eq(int, results[i], 42));
     close_join_free(&pool);
@@ -417,4 +419,5 @@ EACH_PROCESS_KIND(nested, pool_of_a_task_that_is_terminated__leaves_nothing)
     cr_assert(eq(int, mp_async_wait(async, PROMPT), MP_OK));
     mp_async_free(&async);
     mp_pool_free(&pool);
+    cr_assert(ge(int, leftovers_reap(PROMPT), 0), "a process of a pool in a task is left"); /* they come to us */
 }
