@@ -1,7 +1,6 @@
 /* Handles of calls that are not waited for: apply_async, map_async, and what AsyncResult does.
  *
- * A handle is a job with arrays of its own: copies of the inputs, until the job is done, and the results, until the handle is
- * freed. Two hold it: the user, and the engine until the job is done and its callback has run; the last to let go frees it. All of
+ * A handle is a call that was sent (sent.h). Two hold it: the user, and the engine until the job is done and its callback has run; the last to let go frees it. All of
  * it is guarded by the pool's lock; it keeps the dispatch, and so the lock, alive when the pool is freed.
  *
  *     SENT -> DONE -> READY      DONE: every item has ended, and its callback waits or runs
@@ -12,12 +11,9 @@
 #include "pool/callbacks.h"
 #include "pool/clock.h"
 #include "pool/failure.h"
-#include "pool/pool.h"
+#include "pool/sent.h"
 #include "pool/system.h"
-#include "pool/values.h"
-#include "serial/copy.h"
 #include "serial/memory.h"
-#include "serial/types.h"
 #include <millpond/async.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -26,12 +22,11 @@
 typedef enum async_state { SENT, DONE, READY } async_state;
 
 struct mp_async {
-    mp__array_job array; /* first: the job's pointer is ours; its arrays are ours too */
+    mp__sent sent; /* first: the job's pointer is ours */
     /* fixed at submit */
     mp__dispatch *dispatch; /* NULL: it was refused */
     pid_t owner;
-    void *items; /* until the job is done */
-    bool all;    /* a map's callback gets all results */
+    bool all; /* a map's callback gets all results */
     mp_async_options options;
     mp__callback callback;
     /* guarded by the pool's lock */
@@ -70,13 +65,7 @@ static mp_async *async_of_callback(mp__callback *callback)
 
 static void free_async(mp_async *async)
 {
-    const mp_task *task = async->array.job.task;
-    size_t n = async->array.job.core.n;
-    if (task) {
-        mp__values_free(task->input, async->items, n);
-        mp__values_free(task->output, async->array.out, n);
-    }
-    free(async->array.statuses);
+    mp__sent_fini(&async->sent);
     if (async->fd >= 0)
         close(async->fd);
     pthread_cond_destroy(&async->changed);
@@ -107,13 +96,13 @@ static void become_ready(mp_async *async)
 static void run_callback(mp__callback *callback)
 {
     mp_async *async = async_of_callback(callback);
-    const mp_task *task = async->array.job.task;
+    const mp_task *task = async->sent.array.job.task;
     static const mp_none nothing;
-    const void *values = async->array.out ? async->array.out : (const void *)&nothing;
-    if (async->array.failed)
+    const void *values = async->sent.array.out ? async->sent.array.out : (const void *)&nothing;
+    if (async->sent.array.failed)
         async->options.error_callback(&async->error, async->options.user);
     else
-        task->tell(async->options.callback, values, async->array.job.core.n, async->all, async->options.user);
+        task->tell(async->options.callback, values, async->sent.array.job.core.n, async->all, async->options.user);
 }
 
 static void ran_callback(mp__callback *callback)
@@ -123,17 +112,15 @@ static void ran_callback(mp__callback *callback)
 
 static bool has_callback(const mp_async *async)
 {
-    return async->array.failed ? async->options.error_callback != NULL : async->options.callback != NULL;
+    return async->sent.array.failed ? async->options.error_callback != NULL : async->options.callback != NULL;
 }
 
 static void async_done(mp__job *job)
 {
     mp_async *async = async_of(job);
-    mp__values_free(job->task->input, async->items, job->core.n);
-    async->items = NULL;
-    async->array.items = NULL;
-    if (async->array.failed)
-        async->error = async->array.first;
+    mp__sent_done(&async->sent);
+    if (async->sent.array.failed)
+        async->error = async->sent.array.first;
     if (!has_callback(async)) {
         become_ready(async);
         return;
@@ -160,53 +147,21 @@ static mp_async *make(void)
     return async;
 }
 
-/* Everything that the handle owns; the task is known to be good. */
-static mp_status take_arrays(mp_async *async, const mp_task *task, const void *items, size_t n)
-{
-    mp__fault fault = {0};
-    async->array.job.task = task;
-    async->array.job.core.n = n;
-    if (!mp__is_none(task->input)) {
-        async->items = mp__values_copy(task->input, items, n, &fault);
-        if (!async->items)
-            return mp__values_failure(&async->error, "the input cannot be copied", &fault);
-    }
-    if (!mp__is_none(task->output))
-        async->array.out = mp__values_alloc(task->output, n);
-    async->array.statuses = mp__memory.calloc(n ? n : 1, sizeof *async->array.statuses);
-    if (!async->array.statuses || (!async->array.out && !mp__is_none(task->output)))
-        return mp__failure(&async->error, MP_ENOMEM, "no memory for the results of %zu items", n);
-    async->array.items = async->items;
-    return MP_OK;
-}
-
-static mp_status prepare(mp_async *async, mp_pool *pool, const mp_task *task, const void *items, size_t n)
-{
-    mp__core_job *core = &async->array.job.core;
-    mp_status status = mp__pool_check_call(pool, task, async->options.chunksize, &core->task, &async->error);
-    if (!status)
-        status = mp__pool_check_input(task, items, n, &async->error);
-    if (!status)
-        status = take_arrays(async, task, items, n);
-    core->chunksize = (size_t)async->options.chunksize < n ? (size_t)async->options.chunksize : n;
-    async->array.job.kind = &async_kind;
-    return status;
-}
-
 static mp_status submit(mp_async *async, mp__dispatch *d)
 {
     mp__guard guard;
     bool calls = async->options.callback || async->options.error_callback;
     mp__dispatch_enter(d, &guard);
+    calls = calls && mp__core_get_state(mp__dispatch_core(d)) == MP__RUNNING; /* else there will be none */
     mp_status status = calls ? mp__callbacks_start(d, &async->error) : MP_OK;
     if (!status)
-        status = mp__dispatch_submit(d, &async->array.job, &async->error);
+        status = mp__dispatch_submit(d, &async->sent.array.job, &async->error);
     if (!status) {
         async->dispatch = d;
         mp__dispatch_ref(d);
         async->holders++;
-        if (!async->array.job.core.n)
-            async_done(&async->array.job);
+        if (!async->sent.array.job.core.n)
+            async_done(&async->sent.array.job);
         mp__dispatch_acted(d);
     }
     mp__dispatch_leave(d, &guard);
@@ -222,14 +177,15 @@ static mp_async *start(mp_pool *pool, const mp_task *task, const void *items, si
     async->all = all;
     if (options)
         async->options = *options;
-    mp_status status = prepare(async, pool, task, items, n);
+    async->sent.array.job.kind = &async_kind;
+    mp_status status = mp__sent_prepare(&async->sent, pool, task, items, n, async->options.chunksize, &async->error);
     if (!status)
         status = submit(async, pool->dispatch);
     if (status) {
         async->state = READY;
-        async->array.failed = n ? n : 1;
-        for (size_t i = 0; async->array.statuses && i < n; i++)
-            async->array.statuses[i] = status;
+        async->sent.array.failed = n ? n : 1;
+        for (size_t i = 0; async->sent.array.statuses && i < n; i++)
+            async->sent.array.statuses[i] = status;
     }
     return async;
 }
@@ -286,41 +242,15 @@ mp_status mp_async_wait(mp_async *async, double timeout)
 }
 
 /* Nothing changes in a handle that is ready: no lock. */
-static mp_status copy_results(const mp_async *async, unsigned char *out)
-{
-    const mp_type *type = async->array.job.task->output;
-    size_t n = async->array.job.core.n;
-    if (!mp__type_owns(type)) {
-        memcpy(out, async->array.out, n * type->size);
-        return MP_OK;
-    }
-    for (size_t i = 0; i < n; i++) {
-        mp__fault fault = {0};
-        mp_status status = mp__copy(type, async->array.out + i * type->size, out + i * type->size, NULL, &fault);
-        if (status) {
-            mp_free_values(type, out, i);
-            memset(out, 0, n * type->size);
-            return status;
-        }
-    }
-    return MP_OK;
-}
-
 mp_status mp_async_get_sized(mp_async *async, void *out, size_t size, double timeout)
 {
     mp_status status = mp_async_wait(async, timeout);
     if (status)
         return status;
-    const mp_task *task = async->array.job.task;
-    if (task && out && !mp__is_none(task->output)) {
-        if (size && size != MP__UNSIZED && size != task->output->size)
-            return MP_ETYPE;
-        if (async->array.out)
-            status = copy_results(async, out);
-        else
-            memset(out, 0, async->array.job.core.n * task->output->size);
-    }
-    return status ? status : async->error.status;
+    if (mp__sent_misfits(&async->sent, out, size))
+        return MP_ETYPE;
+    mp__sent_show(&async->sent, out);
+    return async->error.status;
 }
 
 bool mp_async_ready(mp_async *async)
@@ -347,7 +277,7 @@ const mp_error *mp_async_error(mp_async *async)
 
 const mp_status *mp_async_statuses(mp_async *async)
 {
-    return mp_async_ready(async) ? async->array.statuses : NULL;
+    return mp_async_ready(async) ? async->sent.array.statuses : NULL;
 }
 
 mp_status mp_async_cancel(mp_async *async)
@@ -360,7 +290,7 @@ mp_status mp_async_cancel(mp_async *async)
     mp__dispatch_enter(async->dispatch, &guard);
     if (async->state == SENT) {
         mp__core_time(mp__dispatch_core(async->dispatch), mp__now());
-        mp__core_cancel(mp__dispatch_core(async->dispatch), &async->array.job.core);
+        mp__core_cancel(mp__dispatch_core(async->dispatch), &async->sent.array.job.core);
         mp__dispatch_acted(async->dispatch);
     }
     mp__dispatch_leave(async->dispatch, &guard);
@@ -395,16 +325,17 @@ void mp_async_free(mp_async **async)
     if (old == &no_memory || is_foreign(old))
         return;
     mp__dispatch *d = old->dispatch;
-    if (!d) {
-        free_async(old);
-        return;
-    }
     mp__guard guard;
-    mp__dispatch_enter(d, &guard);
+    int cancelling;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* close(2) is a cancellation point */
+    if (d)
+        mp__dispatch_enter(d, &guard);
     bool last = !--old->holders;
-    mp__dispatch_leave(d, &guard);
-    if (last) {
+    if (d)
+        mp__dispatch_leave(d, &guard);
+    if (last)
         free_async(old);
+    if (last && d)
         mp__dispatch_unref(d);
-    }
+    pthread_setcancelstate(cancelling, NULL);
 }

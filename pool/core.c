@@ -1,7 +1,7 @@
 /* The core's events, and the state of the whole. core.h says what it is; core_slots.c knows lives and places, core_items.c moves
  * items, plan.c decides who gets what.
  *
- * Runs under the pool's lock, on whichever thread has an event; takes none itself. Everything it needs was allocated at create.
+ * Runs under the pool's lock, on whichever thread has an event; takes none itself. Everything it needs was allocated before.
  *
  * Happy path: submit queues a job, plan hands its items out, mp__core_results takes them off the front of their worker, and the
  * last one makes the job done. Failure: mp__core_lost gives the started item its status and puts the rest back in front; a place

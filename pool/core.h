@@ -54,13 +54,14 @@ struct mp__core_job {
     uint32_t pin;     /* 0: any worker runs it; k: only the one in place k - 1 does. Its job has one item */
     bool open;        /* more items may come: it is not done before mp__core_seal */
     /* core only */
-    mp__core_job *next;  /* in the queue of jobs with items to hand out, or in the list of done ones */
-    uint64_t number;     /* order of submission */
-    size_t fresh;        /* items from here on have never been handed out */
-    mp__chunks returned; /* handed out, and back: they go first */
-    mp__chunk rest;      /* stands for what is left of the job when it ends early */
-    size_t waiting;      /* items to hand out: the fresh and the returned */
-    size_t pending;      /* items without an end */
+    mp__core_job *next;   /* in the queue of jobs with items to hand out, or in the list of done ones */
+    mp__core_job *before; /* in that queue */
+    uint64_t number;      /* order of submission */
+    size_t fresh;         /* items from here on have never been handed out */
+    mp__chunks returned;  /* handed out, and back: they go first */
+    mp__chunk rest;       /* stands for what is left of the job when it ends early */
+    size_t waiting;       /* items to hand out: the fresh and the returned */
+    size_t pending;       /* items without an end */
     bool queued;
     bool cancelled;
 };

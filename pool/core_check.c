@@ -45,7 +45,7 @@ static size_t count_everywhere(const mp__core *core, const mp__chunk *wanted)
 
 static bool is_of_core(const mp__core *core, const mp__chunk *chunk)
 {
-    for (const mp__block *block = core->blocks; block; block = block->next)
+    for (const mp__core_block *block = core->blocks; block; block = block->next)
         if (chunk >= block->chunks && chunk < block->chunks + block->count)
             return true;
     return false;
@@ -218,6 +218,7 @@ static const char *check_queue(const mp__core *core, const mp__queue *queue, uin
     const mp__core_job *last = NULL;
     for (const mp__core_job *job = queue->head; job; last = job, job = job->next) {
         REQUIRE(!last || last->number < job->number, "the queue is not in the order of submission");
+        REQUIRE(job->before == last, "a job in the queue does not know the one before it");
         REQUIRE(job->queued && job->waiting, "a job is in the queue and has nothing to hand out");
         REQUIRE(job->pin == pin, "a job is in another place's queue");
         REQUIRE(!job_verdict(core, job), "a job waits to be handed out and never will be");

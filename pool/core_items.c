@@ -1,9 +1,10 @@
 /* Ranges of items: where they wait, how they are cut and joined, and how they end.
  *
- * Runs under the pool's lock, as part of the core. Every item without an end is in exactly one place: fresh in its job, in a
- * chunk that came back to its job, or in a chunk of one slot. Chunks were allocated before; the last piece of a job uses the one
- * inside it, so that many small jobs need none: that of an open job is not known before it is sealed, cancelled or given up. Nothing here can fail: the end of a life has chunks
- * put aside to cut with, and what else cannot be cut stays where it is. */
+ * Runs under the pool's lock, as part of the core. Every item without an end is in exactly one place: fresh in its job,
+ * in a chunk that came back to its job, or in a chunk of one slot. Chunks were allocated before; the last piece of a job
+ * uses the one inside it, so that many small jobs need none: that of an open job is not known before it is sealed,
+ * cancelled or given up. Nothing here can fail: the end of a life has chunks put aside to cut with, and what else cannot
+ * be cut stays where it is. */
 #include "pool/core_state.h"
 #include <assert.h>
 

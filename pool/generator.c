@@ -19,6 +19,11 @@ bool mp__generator_here(const mp__stream *stream)
     return here == stream;
 }
 
+bool mp__generator_inside(const mp__dispatch *d)
+{
+    return here && here->dispatch == d;
+}
+
 static void wait_for_room(mp__stream *stream)
 {
     while (!stream->input_over && !mp__stream_room(stream))
@@ -77,6 +82,7 @@ static void leave(mp__stream *stream)
     pthread_mutex_unlock(&d->lock);
     if (release)
         release(user);
+    here = NULL;
     mp__driver_lock(d);
     bool last = mp__stream_unhold(stream);
     pthread_mutex_unlock(&d->lock);

@@ -211,7 +211,7 @@ static mp_status take(mp__stream *stream, reading *to)
     return status;
 }
 
-/* What is there already needs no more than the lock: nothing is written to anybody, so no signal of ours can come, and a handler
+/* What is there already needs no more than the lock: nothing is written to a worker, so no signal of ours can come, and a handler
  * of the program's that runs meanwhile only takes its time. `*hungry`: there is room for more input. */
 static bool take_at_once(mp__stream *stream, reading *to, mp_status *status, bool *hungry)
 {
@@ -224,27 +224,29 @@ static bool take_at_once(mp__stream *stream, reading *to, mp_status *status, boo
     return there;
 }
 
+/* With the lock. */
+static void feed(mp__dispatch *d)
+{
+    mp__core_time(d->core, mp__now());
+    mp__dispatch_acted(d);
+}
+
+/* Whoever makes room sees that it is filled: if what was taken was all there was, no event comes that would do it. */
 static mp_status wait_and_take(mp__stream *stream, double timeout, reading *to)
 {
     mp__guard guard;
     mp__dispatch_enter(stream->dispatch, &guard);
     mp_status status = mp__dispatch_wait(stream->dispatch, &guard,
                                          &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);
-    if (!status)
-        status = take(stream, to);
-    else
+    if (status) {
         mp__failure(to->error, status, "%s", mp_status_text(status));
+    } else {
+        status = take(stream, to);
+        if (mp__stream_hungry(stream))
+            feed(stream->dispatch);
+    }
     mp__dispatch_leave(stream->dispatch, &guard);
     return status;
-}
-
-static void feed(mp__dispatch *d)
-{
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
-    mp__core_time(d->core, mp__now());
-    mp__dispatch_acted(d);
-    mp__dispatch_leave(d, &guard);
 }
 
 /* Without the lock: writing may take its time. */
@@ -258,6 +260,7 @@ static void print_progress(const mp__stream *stream, const reading *to, bool end
 
 static mp_status read_next(mp__stream *stream, double timeout, reading *to)
 {
+    mp__guard guard;
     mp_status status;
     bool hungry;
     if (!stream->dispatch) { /* refused */
@@ -269,8 +272,11 @@ static mp_status read_next(mp__stream *stream, double timeout, reading *to)
     }
     if (!take_at_once(stream, to, &status, &hungry))
         return wait_and_take(stream, timeout, to);
-    if (hungry)
+    if (hungry) {
+        mp__dispatch_enter(stream->dispatch, &guard);
         feed(stream->dispatch);
+        mp__dispatch_leave(stream->dispatch, &guard);
+    }
     return status;
 }
 
@@ -290,6 +296,8 @@ static mp_status check_read(const mp__stream *stream, const void *out, size_t si
 mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeout, const mp_next_options *options)
 {
     reading to = {.index = SIZE_MAX, .error = &last_error};
+    int cancelling; /* the descriptor is written, and progress, by calls that are cancellation points */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     memset(&last_error, 0, sizeof last_error);
     mp_status status = check_read(iter, out, size, &last_error);
     if (!status) {
@@ -304,6 +312,7 @@ mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeo
         *options->index = to.index;
     if (options && options->error)
         *options->error = last_error;
+    pthread_setcancelstate(cancelling, NULL);
     return status;
 }
 
@@ -331,19 +340,8 @@ int mp_iter_fd(mp_iter *iter)
 
 /* --- its end ------------------------------------------------------------------------------------------------------------- */
 
-void mp_iter_free(mp_iter **iter)
+static void leave(mp__stream *old, mp__dispatch *d)
 {
-    if (!iter || !*iter)
-        return;
-    mp__stream *old = *iter;
-    mp__dispatch *d = old->dispatch;
-    *iter = NULL;
-    if (old == &no_memory || is_foreign(old))
-        return;
-    if (!d) {
-        mp__stream_free(old);
-        return;
-    }
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp__core_time(d->core, mp__now());
@@ -362,4 +360,21 @@ void mp_iter_free(mp_iter **iter)
         mp__stream_free(old);
         mp__dispatch_unref(d);
     }
+}
+
+void mp_iter_free(mp_iter **iter)
+{
+    if (!iter || !*iter)
+        return;
+    mp__stream *old = *iter;
+    int cancelling;
+    *iter = NULL;
+    if (old == &no_memory || is_foreign(old))
+        return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* waiting for the generator is a cancellation point */
+    if (old->dispatch)
+        leave(old, old->dispatch);
+    else
+        mp__stream_free(old);
+    pthread_setcancelstate(cancelling, NULL);
 }

@@ -25,6 +25,18 @@ static mp__queue *job_queue(mp__core *core, const mp__core_job *job)
     return job->pin ? &core->places[job->pin - 1].pinned : &core->queue;
 }
 
+/* A new job is the last one; what comes back is mostly of the first ones. */
+static mp__core_job *queue_find_before(const mp__queue *queue, const mp__core_job *job)
+{
+    mp__core_job *before = queue->tail;
+    if (!before || before->number < job->number)
+        return before;
+    before = NULL;
+    for (mp__core_job *next = queue->head; next->number < job->number; next = next->next)
+        before = next;
+    return before;
+}
+
 void mp__plan_enqueue(mp__core *core, mp__core_job *job)
 {
     if (job->queued)
@@ -32,20 +44,11 @@ void mp__plan_enqueue(mp__core *core, mp__core_job *job)
     mp__queue *queue = job_queue(core, job);
     job->queued = true;
     core->pinned += job->pin > 0;
-    if (!queue->tail || queue->tail->number < job->number) { /* a new job: the usual case */
-        job->next = NULL;
-        if (queue->tail)
-            queue->tail->next = job;
-        else
-            queue->head = job;
-        queue->tail = job;
-        return;
-    }
-    mp__core_job **at = &queue->head;
-    while ((*at)->number < job->number)
-        at = &(*at)->next;
-    job->next = *at;
-    *at = job;
+    job->before = queue_find_before(queue, job);
+    mp__core_job **next = job->before ? &job->before->next : &queue->head;
+    job->next = *next;
+    *next = job;
+    *(job->next ? &job->next->before : &queue->tail) = job;
 }
 
 void mp__plan_dequeue(mp__core *core, mp__core_job *job)
@@ -55,14 +58,8 @@ void mp__plan_dequeue(mp__core *core, mp__core_job *job)
     mp__queue *queue = job_queue(core, job);
     job->queued = false;
     core->pinned -= job->pin > 0;
-    mp__core_job *before = NULL, **at = &queue->head;
-    while (*at != job) {
-        before = *at;
-        at = &before->next;
-    }
-    *at = job->next;
-    if (queue->tail == job)
-        queue->tail = before;
+    *(job->before ? &job->before->next : &queue->head) = job->next;
+    *(job->next ? &job->next->before : &queue->tail) = job->before;
 }
 
 /* Of two jobs that may be none, the one whose turn is first. */

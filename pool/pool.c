@@ -80,6 +80,11 @@ mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n,
     return named(check_array(task, task->input, items, n, false, error), task, error);
 }
 
+mp_status mp__pool_check_results(const mp_task *task, size_t n, mp_error *error)
+{
+    return named(check_count(task->output, n, error), task, error);
+}
+
 mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error)
 {
     return named(check_array(task, task->output, out, n, true, error), task, error);
@@ -301,7 +306,7 @@ mp_status mp_pool_resize(mp_pool *pool, int processes)
         return status;
     if (processes < 1 || processes > MP__PROCESSES_MAX)
         return MP_EINVAL;
-    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes, NULL);
+    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes);
 }
 
 mp_status mp_pool_get_stats(mp_pool *pool, mp_pool_stats *stats)

@@ -24,6 +24,7 @@ mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_
                               mp_error *error);
 /* The same for its array of inputs, and for that of its results. */
 mp_status mp__pool_check_input(const mp_task *task, const void *items, size_t n, mp_error *error);
+mp_status mp__pool_check_results(const mp_task *task, size_t n, mp_error *error); /* that the engine makes room for */
 mp_status mp__pool_check_output(const mp_task *task, const void *out, size_t n, mp_error *error);
 
 static inline bool mp__is_none(const mp_type *type)

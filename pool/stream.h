@@ -107,7 +107,8 @@ bool mp__stream_init(mp__stream *stream);
 
 /* generator.c: starts the thread that asks the generator; 0 or errno. With the lock, signals blocked. */
 int mp__generator_start(mp__stream *stream);
-/* True on that very thread. */
+/* True on that very thread; on that of any stream of this pool. */
 bool mp__generator_here(const mp__stream *stream);
+bool mp__generator_inside(const struct mp__dispatch *dispatch);
 
 #endif

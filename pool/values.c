@@ -13,7 +13,9 @@
 
 void *mp__values_alloc(const mp_type *type, size_t n)
 {
-    size_t size = type->size * (n ? n : 1);
+    size_t size;
+    if (__builtin_mul_overflow(type->size, n ? n : 1, &size) || size > PTRDIFF_MAX)
+        return NULL;
     if (type->align <= _Alignof(max_align_t))
         return mp__memory.calloc(1, size);
     size = (size + type->align - 1) / type->align * type->align;

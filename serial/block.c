@@ -17,7 +17,7 @@ mp__block *mp__block_create(const mp__layout *layout)
 
 void mp__block_free(mp__block *block)
 {
-    if (!block)
+    if (!block || block->held)
         return;
     mp__block *next = block->next;
     block->next = NULL; /* the ring is a list now, and this its end */

@@ -10,7 +10,7 @@
  * pointer to its block. mp_free_values finds them again that way. */
 typedef struct mp__block {
     struct mp__block *next; /* ring: itself when alone */
-    uint64_t mp__align;
+    uint64_t held;          /* what is freed is somebody's copy of the value; the one that owns it is elsewhere */
 } mp__block;
 
 /* What will be in a block: summed up before there is one, and again, with the same steps, to fill it. */
@@ -51,6 +51,11 @@ static inline void mp__block_put_word(uint8_t *datum, mp__block *owner)
 
 /* A block for what was taken, a ring of its own. NULL: no memory. */
 mp__block *mp__block_create(const mp__layout *layout);
-void mp__block_free(mp__block *block); /* the ring; NULL is fine */
+void mp__block_free(mp__block *block); /* the ring, unless it is held; NULL is fine */
+
+/* Holds what a value owns: copies of the value, pointers and all, may be handed out, and mp_free_values of one frees nothing.
+ * Until it is let go. With the type, as there: free.c. */
+struct mp_type;
+void mp__block_hold(const struct mp_type *type, const void *value, bool held);
 
 #endif

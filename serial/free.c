@@ -26,14 +26,21 @@ static mp__datum first_datum(const mp_type *type, const uint8_t *value)
     return datum;
 }
 
-static void free_value(const mp_type *type, const uint8_t *value)
+/* One of the ring that the value owns; NULL: it owns nothing, or has it borrowed. */
+static mp__block *block_of(const mp_type *type, const uint8_t *value)
 {
     mp__datum datum = first_datum(type, value);
-    if (!datum.size)
-        return;
-    mp__block *block;
-    memcpy(&block, (const uint8_t *)datum.data - sizeof block, sizeof block);
-    mp__block_free(block);
+    mp__block *block = NULL;
+    if (datum.size)
+        memcpy(&block, (const uint8_t *)datum.data - sizeof block, sizeof block);
+    return block;
+}
+
+void mp__block_hold(const mp_type *type, const void *value, bool held)
+{
+    mp__block *first = mp__type_owns(type) ? block_of(type, value) : NULL;
+    for (mp__block *block = first; block; block = block->next == first ? NULL : block->next)
+        block->held = held;
 }
 
 void mp_free_values(const mp_type *type, void *values, size_t count)
@@ -42,6 +49,6 @@ void mp_free_values(const mp_type *type, void *values, size_t count)
         return;
     bool owns = mp__type_owns(type);
     for (size_t i = 0; owns && i < count; i++)
-        free_value(type, (const uint8_t *)values + i * type->size);
+        mp__block_free(block_of(type, (const uint8_t *)values + i * type->size));
     memset(values, 0, count * type->size);
 }

@@ -15,7 +15,8 @@
  * is refused (MP_EDEADLK). With n = 0 `.callback` runs as well (Python forgets it). Of a call that was refused neither runs: its
  * handle is ready, and says why.
  *
- * A handle may be used from any thread, several at once, also after its pool was freed: then it is complete. */
+ * A handle may be used from any thread, several at once, also after its pool was freed: then it is complete. Its results are its
+ * own, as a Python object's are: look at them as long as you keep it, and copy what you need longer. */
 #ifndef MILLPOND_ASYNC_H
 #define MILLPOND_ASYNC_H
 #include <millpond/pool.h>
@@ -47,11 +48,11 @@ MP__API mp_async *mp_pool_map_async_task(mp_pool *pool, const mp_task *task, con
  * MP_EFOREIGN: it belongs to another process. Python: AsyncResult.wait, which does not say which. */
 MP__API mp_status mp_async_wait(mp_async *async, double timeout);
 
-/* mp_async_get(async, &out, timeout): waits, and copies the results: `out` has room for one result, or for the n of a map, and
- * owns what they point to (mp_free). May be called again: each time copies. NULL: not wanted. The status is that of the call:
- * MP_OK, or that of the failed item with the smallest index, whose places are zero while the others have their results; or as
- * mp_async_wait, and MP_ETYPE (`out` points to something of another size than a result), MP_ENOMEM: `out` is not touched, or
- * zero. An item's own MP_ETIMEDOUT cannot be: see mp_fail. Python: AsyncResult.get. */
+/* mp_async_get(async, &out, timeout): waits, and shows the results: `out` has room for one result, or for the n of a map. What they
+ * point to is the handle's, borrowed until it is freed; mp_free of them does nothing but zero them. May be called again. NULL: not
+ * wanted. The status is that of the call: MP_OK, or that of the failed item with the smallest index, whose places are zero while
+ * the others have their results; or as mp_async_wait, and MP_ETYPE (`out` points to something of another size than a result):
+ * `out` is not touched. An item's own MP_ETIMEDOUT cannot be: see mp_fail. Python: AsyncResult.get. */
 MP__API mp_status mp_async_get_sized(mp_async *async, void *out, size_t size, double timeout);
 
 /* True if it is complete and its callback has run. Does not wait. Python: AsyncResult.ready. */

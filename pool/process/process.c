@@ -4,9 +4,8 @@
  * is ready: reports from the zygote first, then links, each read until it is empty or has had its share. What a hook finds out
  * at once (a worker that cannot be started, the answer to a recall) is owed, and an eventfd among the descriptors says so.
  *
- * Runs under the pool's lock. Death of a
- * worker is believed when the zygote reports it, never from the end of a pipe: a child of a task's may hold that open, or have
- * closed it. Should the zygote itself die, its workers die with it and the pool is broken. */
+ * Runs under the pool's lock. Death of a worker is believed when the zygote reports it, never from the end of a pipe: a child of
+ * a task's may hold that open, or have closed it. Should the zygote itself die, its workers die with it and the pool is broken. */
 #include "pool/backend.h"
 #include "pool/failure.h"
 #include "pool/main.h"

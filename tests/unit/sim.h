@@ -1,10 +1,11 @@
 /* The simulation of a pool: one core, a fake kind of worker, a shell that does what the core asks, and a ledger.
  *
- * A *history* is what a seed makes of them: jobs, open and pinned ones too, cancel, resize, results, deaths, late frames, failed
- * starts, time, the end of the pool, in any order that the real thing could produce, and some that only a lying worker would. After every event mp__core_check is asked;
- * the ledger knows each item by name and has its own idea of what must become of it. When the faults stop, everything must come
- * to its end in a bounded number of steps. A history is a function of its seed alone, so that one that failed can be read
- * event by event. One thread; what goes wrong leaves by longjmp to sim_history. */
+ * A *history* is what a seed makes of them: jobs, open and pinned ones too, cancel, resize, results, deaths, late
+ * frames, failed starts, time, the end of the pool, in any order that the real thing could produce, and some that only a
+ * lying worker would. After every event mp__core_check is asked; the ledger knows each item by name and has its own idea
+ * of what must become of it. When the faults stop, everything must come to its end in a bounded number of steps. A
+ * history is a function of its seed alone, so that one that failed can be read event by event. One thread; what goes
+ * wrong leaves by longjmp to sim_history. */
 #ifndef TESTS_UNIT_SIM_H
 #define TESTS_UNIT_SIM_H
 #include "pool/core.h"
