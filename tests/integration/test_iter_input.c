@@ -250,14 +250,14 @@ EACH_KIND(bounds, generator__is_asked_at_most_buffersize_ahead_of_the_reader)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(bounds, buffersize_of_less_than_a_chunk__works)
+EACH_KIND(bounds, buffersize_of_few_or_less_than_a_chunk__works)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
-    for (int size = 1; size < 4; size++) {
+    for (int i = 0; i < 9; i++) {
         source from = {.end = AFTER(50)};
         mp_status failure;
         mp_error error;
-        mp_iter *iter = mp_pool_imap_from(pool, add_one, ask, &from, .chunksize = 7, .buffersize = size);
+        mp_iter *iter = mp_pool_imap_from(pool, add_one, ask, &from, .chunksize = i / 3 * 3 + 1, .buffersize = i % 3 + 1);
         cr_assert(eq(int, read_to_end(iter, &failure, &error), 50));
         mp_iter_free(&iter);
     }

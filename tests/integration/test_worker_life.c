@@ -166,7 +166,7 @@ EACH_PROCESS_KIND(initializer, fails_in_one_worker_at_open__opening_fails)
 
 EACH_PROCESS_KIND(initializer, crashes_at_open__opening_fails)
 {
-    expect_no_pool(&(setup){.text = mp_str_of("z"), .crashes = 1}, MP_EBROKEN, "be_born");
+    expect_no_pool(&(setup){.text = mp_str_of("z"), .crashes = 1}, MP_EBROKEN, "SIGKILL");
 }
 
 EACH_KIND(initializer, fails_in_all_replacements__pool_is_broken_with_its_message)
