@@ -115,6 +115,27 @@ EACH_KIND(initializer, state__is_the_workers_own)
     close_join_free(&pool);
 }
 
+/* word[index] is one more for each worker that knows who it is. */
+static mp_status know_oneself(const mp_none *in, mp_none *out, mp_call *call)
+{
+    (void)in, (void)out;
+    char name[64];
+    int index = mp_call_worker(call);
+    snprintf(name, sizeof name, "carp_%d", index);
+    if (strcmp(name, mp_call_worker_name(call)) == 0 && index >= 0 && index < 3 && !mp_call_cancelled(call))
+        the_board()->word[index]++;
+    return MP_OK;
+}
+MP_TASK(know_oneself, mp_none, mp_none);
+
+EACH_KIND(initializer, index_and_name__are_its_workers)
+{
+    mp_pool *pool = OPEN_POOL(.processes = 3, .thread_name_prefix = "carp", .initializer = MP_HOOK(know_oneself, NULL));
+    for (int k = 0; k < 3; k++)
+        cr_assert(eq(int, the_board()->word[k], 1), "worker %d", k);
+    mp_pool_free(&pool);
+}
+
 EACH_KIND(initializer, that_is_not_given__state_is_null)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
