@@ -80,9 +80,9 @@ static void leave(mp__stream *stream)
     void (*release)(void *) = stream->options.release;
     void *user = stream->source.user;
     pthread_mutex_unlock(&d->lock);
+    here = NULL;
     if (release)
         release(user);
-    here = NULL;
     mp__driver_lock(d);
     bool last = mp__stream_unhold(stream);
     pthread_mutex_unlock(&d->lock);

@@ -122,7 +122,7 @@ mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, con
     mp_status status = stream ? prepare(stream, pool, task) : MP_ENOMEM;
     if (!status) {
         mp__dispatch_enter(pool->dispatch, &guard);
-        status = submit(stream, pool->dispatch);
+        (void)submit(stream, pool->dispatch); /* the stream says it */
         mp__dispatch_leave(pool->dispatch, &guard);
     }
     if (options && options->release && source->next && (!stream || !stream->generates))
@@ -188,10 +188,12 @@ static mp_status take_end(mp__stream *stream, reading *to)
 
 static void note_progress(mp__stream *stream, bool end, reading *to)
 {
-    uint64_t now = stream->options.progress ? mp__now() : 0;
-    if (!stream->options.progress || (!end && now - stream->printed_at < PROGRESS_NS))
+    bool prints = stream->options.progress && !stream->printed_end;
+    uint64_t now = prints ? mp__now() : 0;
+    if (!prints || (!end && now - stream->printed_at < PROGRESS_NS))
         return;
     stream->printed_at = now;
+    stream->printed_end = end; /* the file is the user's again */
     *to = (reading){.out = to->out,
                     .index = to->index,
                     .error = to->error,
@@ -306,6 +308,8 @@ mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeo
         status = read_next(iter, timeout, &to);
         if (to.out && status)
             memset(to.out, 0, task->output->size);
+        else if (!task && out && size != MP__UNSIZED) /* refused before it was known what there is room for */
+            memset(out, 0, size);
         print_progress(iter, &to, status == MP_END);
     }
     if (options && options->index)

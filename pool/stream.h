@@ -64,6 +64,7 @@ struct mp_iter {
     bool fd_set; /* it polls readable */
     /* progress */
     uint64_t read, failed, began_at, printed_at;
+    bool printed_end;
 };
 
 /* Takes what the pools' streams have room for from arrays, wakes generators, ends the inputs of a pool that is no more. True if the
