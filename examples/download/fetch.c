@@ -10,7 +10,7 @@
 
 struct fetcher {
     CURL *easy;
-    char said[CURL_ERROR_SIZE]; /* by libcurl, about what failed */
+    char said[CURL_ERROR_SIZE]; /* by libcurl, about what failed last */
     const char *refused;        /* why the body was not taken; NULL: it was */
     char *body;                 /* owned */
     size_t size, capacity;
@@ -108,11 +108,10 @@ static long milliseconds(double seconds)
 
 mp_status fetcher_get(fetcher *with, const request *wanted, response *page, mp_error *error)
 {
-    with->said[0] = '\0';
     with->refused = NULL;
     with->size = 0;
     if (!SET(URL, wanted->url.data) || !SET(TIMEOUT_MS, milliseconds(wanted->timeout)))
-        return fail(with, CURLE_OUT_OF_MEMORY, error);
+        return mp_error_set(error, MP_EFAILED, "libcurl does not take this URL");
     CURLcode code = curl_easy_perform(with->easy);
     if (code != CURLE_OK)
         return fail(with, code, error);
