@@ -23,8 +23,7 @@ int main(void)
     sem_t ready[4];
     mp_future *futures[4], *done;
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 4)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 4) {
         for (int i = 0; i < 4; i++) {
             sem_init(&ready[i], 0, 0);
             futures[i] = mp_submit(executor, cook, (&(dish){i, {&ready[i]}}));
@@ -40,7 +39,7 @@ int main(void)
                 sem_post(&ready[number - 1]); /* ... and then the one before it */
         }
         mp_as_completed_free(&each);
+        for (int i = 0; i < 4; i++)
+            mp_future_free(&futures[i]);
     }
-    for (int i = 0; i < 4; i++)
-        mp_future_free(&futures[i]);
 }

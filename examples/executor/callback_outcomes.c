@@ -46,8 +46,7 @@ int main(void)
 {
     sem_t go;
     sem_init(&go, 0, 0);
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 1)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 1) {
         mp_future *first = mp_submit(executor, wait_for, (&(mp_ptr){&go})); /* keeps the only worker busy */
         mp_future *good = mp_submit(executor, root, (&(double){2.25}));
         mp_future *bad = mp_submit(executor, root, (&(double){-1}));
@@ -59,10 +58,9 @@ int main(void)
 
         mp_future_cancel(unwanted);
         sem_post(&go);
-        mp_future_free(&first); /* nobody needs to keep a future for its callbacks to run */
+        mp_future_free(&first);
         mp_future_free(&good);
         mp_future_free(&bad);
         mp_future_free(&unwanted);
     }
-    sem_destroy(&go);
 }

@@ -21,22 +21,20 @@ int main(int argc, char **argv)
 {
     (void)argv;
     mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./callbacks processes */
-    mp_future *one, *two;
+    mp_future *two = NULL;
 
-    MP_WITH_EXECUTOR(executor, .kind = kind, .max_workers = 2)
-    {
-        one = mp_submit(executor, square, (&(int){5}));
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
+        mp_future *one = mp_submit(executor, square, (&(int){5}));
         mp_future_add_done_callback(one, print, "one callback:");
-    } /* waits for callbacks too */
+        mp_future_free(&one); /* it runs all the same */
+    }                         /* waits for callbacks too */
 
-    MP_WITH_EXECUTOR(executor, .kind = kind, .max_workers = 2)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         two = mp_submit(executor, square, (&(int){6}));
         mp_future_add_done_callback(two, print, "first of two:");
         mp_future_add_done_callback(two, print, "second of two:");
     }
     mp_future_add_done_callback(two, print, "after completion, so at once:");
 
-    mp_future_free(&one);
     mp_future_free(&two);
 }

@@ -23,8 +23,7 @@ int main(void)
     sem_init(&started, 0, 0);
     sem_init(&go, 0, 0);
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 1)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 1) {
         mp_future *running = mp_submit(executor, work, (&(signals){{&started}, {&go}}));
         mp_future *pending = mp_submit(executor, work, (&(signals){{&started}, {&go}}));
         sem_wait(&started);

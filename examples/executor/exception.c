@@ -22,10 +22,10 @@ MP_TASK(invert_or_zero, int, double);
 int main(int argc, char **argv)
 {
     (void)argv;
+    mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./exception processes */
     int zero = 0, numbers[] = {4, 0, 2};
     double y;
-    MP_WITH_EXECUTOR(executor, .kind = argc > 1 ? MP_PROCESSES : MP_THREADS, .max_workers = 2)
-    { /* ./exception processes */
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         mp_future *future = mp_submit(executor, invert, &zero);
         printf("result: %s\n", mp_status_name(mp_future_result(future, &y, MP_FOREVER)));
         printf("exception: %s\n", mp_future_exception(future, MP_FOREVER)->message);

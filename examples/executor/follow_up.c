@@ -14,10 +14,10 @@ MP_TASK(half, int, int);
 int main(int argc, char **argv)
 {
     (void)argv;
+    mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./follow_up processes */
     int numbers[] = {12, 20, 28}, y;
     mp_future *futures[3];
-    MP_WITH_EXECUTOR(executor, .kind = argc > 1 ? MP_PROCESSES : MP_THREADS, .max_workers = 2)
-    { /* ./follow_up processes */
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         for (int i = 0; i < 3; i++)
             futures[i] = mp_submit(executor, half, &numbers[i]);
         for (int i = 0; i < 3; i++) {

@@ -13,11 +13,11 @@ MP_TASK(count_bits, unsigned, int);
 int main(int argc, char **argv)
 {
     (void)argv;
+    mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./in_order processes */
     unsigned numbers[] = {7, 255, 256, 1000000};
     mp_future *futures[4];
 
-    MP_WITH_EXECUTOR(executor, .kind = argc > 1 ? MP_PROCESSES : MP_THREADS, .max_workers = 2)
-    { /* ./in_order processes */
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         for (int i = 0; i < 4; i++)
             futures[i] = mp_submit(executor, count_bits, &numbers[i]);
         for (int i = 0; i < 4; i++) {

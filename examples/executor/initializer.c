@@ -28,8 +28,7 @@ int main(int argc, char **argv)
     int port = 8080, answer = 0;
     mp_error error;
 
-    MP_WITH_EXECUTOR(executor, .kind = kind, .max_workers = 1, .initializer = MP_HOOK(connect_to, &port))
-    {
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 1, .initializer = MP_HOOK(connect_to, &port)) {
         for (int i = 0; i < 3; i++) {
             mp_future *future = mp_submit(executor, query, &answer);
             mp_future_result(future, &answer, MP_FOREVER);
@@ -39,7 +38,7 @@ int main(int argc, char **argv)
     printf("three queries, and the answer is %d\n", answer);
 
     port = -1;
-    MP_WITH_EXECUTOR(executor, .kind = kind, .initializer = MP_HOOK(connect_to, &port), .error = &error)
-    puts("this is skipped");
+    MP_WITH_EXECUTOR (executor, .kind = kind, .initializer = MP_HOOK(connect_to, &port), .error = &error)
+        puts("this is skipped");
     printf("%s: %s\n", mp_status_name(error.status), error.message);
 }

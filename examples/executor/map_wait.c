@@ -30,8 +30,7 @@ int main(void)
     atomic_int counter = 0;
     mp_ptr counters[] = {{&counter}, {&counter}, {&counter}};
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 4)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 4) {
         /* for y in executor.map(square, numbers): print(y) */
         mp_iter *squares = mp_executor_map(executor, square, numbers, 5);
         while (mp_iter_next(squares, &y, MP_FOREVER) == MP_OK)

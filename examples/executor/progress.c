@@ -16,10 +16,10 @@ MP_TASK(is_prime, int, bool);
 int main(int argc, char **argv)
 {
     (void)argv;
+    mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./progress processes */
     mp_future *futures[60], *done;
     int primes = 0;
-    MP_WITH_EXECUTOR(executor, .kind = argc > 1 ? MP_PROCESSES : MP_THREADS, .max_workers = 2)
-    { /* ./progress processes */
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         for (int i = 0; i < 60; i++)
             futures[i] = mp_submit(executor, is_prime, (&(int){1000000 + i}));
         mp_as_completed *each = mp_as_completed_new(futures, 60, MP_FOREVER);
@@ -31,8 +31,8 @@ int main(int argc, char **argv)
             fflush(stdout);
         }
         mp_as_completed_free(&each);
+        for (int i = 0; i < 60; i++)
+            mp_future_free(&futures[i]);
     }
     printf("\n%d of them are prime\n", primes);
-    for (int i = 0; i < 60; i++)
-        mp_future_free(&futures[i]);
 }

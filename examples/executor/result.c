@@ -18,8 +18,7 @@ int main(void)
     int answer = 0;
     sem_init(&ready, 0, 0);
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 1)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 1) {
         mp_future *future = mp_submit(executor, answer_when, (&(mp_ptr){&ready}));
         printf("a look: %s\n", mp_status_name(mp_future_result(future, &answer, 0)));
         printf("a twentieth of a second: %s\n", mp_status_name(mp_future_result(future, &answer, 0.05)));

@@ -13,9 +13,9 @@ MP_TASK(square, int, int);
 int main(int argc, char **argv)
 {
     (void)argv;
+    mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./shutdown processes */
     int y = 0;
-    MP_WITH_EXECUTOR(executor, .kind = argc > 1 ? MP_PROCESSES : MP_THREADS, .max_workers = 2)
-    { /* ./shutdown processes */
+    MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         mp_future *before = mp_submit(executor, square, (&(int){7}));
         mp_executor_shutdown(executor, true, false); /* wait=True, cancel_futures=False */
         printf("done: %d\n", mp_future_done(before));

@@ -32,6 +32,7 @@ static double seconds(void)
 int main(int argc, char **argv)
 {
     (void)argv;
+    mp_kind kind = argc > 1 ? MP_PROCESSES : MP_THREADS; /* ./speed processes */
     range ranges[100];
     for (int i = 0; i < 100; i++)
         ranges[i] = (range){10000 * i, 10000 * (i + 1)};
@@ -44,8 +45,7 @@ int main(int argc, char **argv)
     fprintf(stderr, "one after the other: %.2f s\n", seconds() - begin);
 
     begin = seconds();
-    MP_WITH_EXECUTOR(executor, .kind = argc > 1 ? MP_PROCESSES : MP_THREADS)
-    { /* ./speed processes */
+    MP_WITH_EXECUTOR (executor, .kind = kind) {
         mp_iter *counts = mp_executor_map(executor, count_primes, ranges, 100);
         while (mp_iter_next(counts, &primes, MP_FOREVER) == MP_OK)
             parallel += primes;

@@ -31,8 +31,7 @@ int main(void)
     mp_future *futures[3];
     sem_init(&started, 0, 0);
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 3)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 3) {
         for (int i = 0; i < 3; i++)
             futures[i] = mp_submit(executor, work, (&(events){{&started}, {&stop}}));
         for (int i = 0; i < 3; i++)

@@ -28,8 +28,7 @@ int main(void)
     atomic_int counter = 0;
     mp_future *futures[10];
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 4)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 4) {
         submit_ten(executor, &counter, futures);
         mp_wait_result result = mp_wait(futures, 10, MP_ALL_COMPLETED, MP_FOREVER);
         printf("wait: %zu are done, %zu are not, %d have counted\n", result.done, result.not_done, atomic_load(&counter));
@@ -41,8 +40,7 @@ int main(void)
         free_ten(futures);
     }
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 4)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 4) {
         submit_ten(executor, &counter, futures);
         free_ten(futures); /* the calls run all the same */
     }

@@ -30,8 +30,7 @@ int main(void)
     sem_init(&asked, 0, 0);
     sem_init(&silence, 0, 0);
 
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 2)
-    {
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 2) {
         for (int i = 0; i < 6; i++)
             futures[i] = mp_submit(executor, ask, (&(server){i, {&asked}, {&silence}}));
         mp_wait(futures, 6, MP_FIRST_COMPLETED, MP_FOREVER);
@@ -47,7 +46,7 @@ int main(void)
         printf("%d were not asked any more\n", cancelled); /* ... and the others never are */
         sem_post(&silence);
         sem_post(&silence);
+        for (int i = 0; i < 6; i++)
+            mp_future_free(&futures[i]);
     }
-    for (int i = 0; i < 6; i++)
-        mp_future_free(&futures[i]);
 }

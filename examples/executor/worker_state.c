@@ -37,11 +37,11 @@ MP_TASK(end, mp_ptr, mp_none);
 int main(void)
 {
     atomic_int total = 0;
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 4, .initializer = MP_HOOK(begin, NULL),
-                     .finalizer = MP_HOOK(end, (&(mp_ptr){&total})))
-    for (int i = 1; i <= 100; i++) {
-        mp_future *future = mp_submit(executor, count, &i);
-        mp_future_free(&future);
-    }
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 4, .initializer = MP_HOOK(begin, NULL),
+                      .finalizer = MP_HOOK(end, (&(mp_ptr){&total})))
+        for (int i = 1; i <= 100; i++) {
+            mp_future *future = mp_submit(executor, count, &i);
+            mp_future_free(&future);
+        }
     printf("the workers' counters add up to %d\n", atomic_load(&total));
 }

@@ -29,8 +29,8 @@ static size_t meet_all(mp_executor *executor, int n)
 int main(void)
 {
     int usual = mp_cpu_count() + 4 < 32 ? mp_cpu_count() + 4 : 32; /* min(32, os.process_cpu_count() + 4) */
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS)
-    printf("as many threads as usual have met: %s\n", meet_all(executor, usual) == (size_t)usual ? "yes" : "no");
-    MP_WITH_EXECUTOR(executor, .kind = MP_THREADS, .max_workers = 500)
-    printf("%zu threads have met\n", meet_all(executor, 500));
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS)
+        printf("as many threads as usual have met: %s\n", meet_all(executor, usual) == (size_t)usual ? "yes" : "no");
+    MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 500)
+        printf("%zu threads have met\n", meet_all(executor, 500));
 }
