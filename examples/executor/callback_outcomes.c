@@ -51,10 +51,12 @@ int main(void)
         mp_future *good = mp_submit(executor, root, (&(double){2.25}));
         mp_future *bad = mp_submit(executor, root, (&(double){-1}));
         mp_future *unwanted = mp_submit(executor, root, (&(double){4}));
-        mp_future_add_done_callback(good, end_thread, NULL);
+        mp_future *last = mp_submit(executor, root, (&(double){9}));
         mp_future_add_done_callback(good, report, "the good one");
         mp_future_add_done_callback(bad, report, "the bad one");
         mp_future_add_done_callback(unwanted, report, "the unwanted one");
+        mp_future_add_done_callback(last, end_thread, NULL);
+        mp_future_add_done_callback(last, report, "the last one");
 
         mp_future_cancel(unwanted);
         sem_post(&go);
@@ -62,5 +64,6 @@ int main(void)
         mp_future_free(&good);
         mp_future_free(&bad);
         mp_future_free(&unwanted);
+        mp_future_free(&last);
     }
 }

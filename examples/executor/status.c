@@ -35,6 +35,7 @@ int main(void)
         sem_wait(&started);
         print_states(first, second);
         sem_post(&go);
+        mp_future_result(first, NULL, MP_FOREVER);
         sem_wait(&started);
         print_states(first, second);
         sem_post(&go);

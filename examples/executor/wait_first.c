@@ -9,11 +9,11 @@ typedef struct {
 } server;
 MP_TYPE(server, number, asked, silence);
 
-/* All servers but number 1 are silent until the end. */
+/* All servers but number 0 are silent until the end. */
 static mp_status ask(const server *in, int *answer, mp_call *call)
 {
     (void)call;
-    if (in->number != 1) {
+    if (in->number != 0) {
         sem_post(in->asked.address);
         sem_wait(in->silence.address);
     }
