@@ -26,7 +26,7 @@ struct mp_async {
     /* fixed at submit */
     mp__dispatch *dispatch; /* NULL: it was refused */
     pid_t owner;
-    bool all;    /* a map's callback gets all results */
+    bool all; /* a map's callback gets all results */
     mp_async_options options;
     mp__callback callback;
     /* guarded by the pool's lock */
@@ -152,6 +152,7 @@ static mp_status submit(mp_async *async, mp__dispatch *d)
     mp__guard guard;
     bool calls = async->options.callback || async->options.error_callback;
     mp__dispatch_enter(d, &guard);
+    calls = calls && mp__core_get_state(mp__dispatch_core(d)) == MP__RUNNING; /* else there will be none */
     mp_status status = calls ? mp__callbacks_start(d, &async->error) : MP_OK;
     if (!status)
         status = mp__dispatch_submit(d, &async->sent.array.job, &async->error);
@@ -324,16 +325,17 @@ void mp_async_free(mp_async **async)
     if (old == &no_memory || is_foreign(old))
         return;
     mp__dispatch *d = old->dispatch;
-    if (!d) {
-        free_async(old);
-        return;
-    }
     mp__guard guard;
-    mp__dispatch_enter(d, &guard);
+    int cancelling;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* close(2) is a cancellation point */
+    if (d)
+        mp__dispatch_enter(d, &guard);
     bool last = !--old->holders;
-    mp__dispatch_leave(d, &guard);
-    if (last) {
+    if (d)
+        mp__dispatch_leave(d, &guard);
+    if (last)
         free_async(old);
+    if (last && d)
         mp__dispatch_unref(d);
-    }
+    pthread_setcancelstate(cancelling, NULL);
 }

@@ -81,6 +81,8 @@ typedef struct mp__backend {
     /* Keeps the worker from starting what it was sent and has not started; RECALLED follows. NULL: the kind cannot; the engine
      * then takes back only what was not sent. */
     void (*recall)(mp__workers *workers, uint32_t slot);
+    /* How many items this life has started, now. 0: there is none, or it is over. */
+    uint64_t (*started)(mp__workers *workers, uint32_t slot);
     /* Lets the task that runs there now see that nobody waits for it: mp_call_cancelled. Items sent later are not concerned. */
     void (*cancel)(mp__workers *workers, uint32_t slot);
     /* Lets the worker leave when it is through with what it has; its finalizer runs then. LOST follows. */

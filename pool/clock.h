@@ -11,4 +11,13 @@ static inline uint64_t mp__now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* When so many seconds are over; UINT64_MAX: never. What is not a number or negative is now. */
+static inline uint64_t mp__clock_deadline(double timeout)
+{
+    double left = timeout * 1e9;
+    if (!(left > 0))
+        return mp__now();
+    return left < (double)(UINT64_MAX / 2) ? mp__now() + (uint64_t)left : UINT64_MAX;
+}
+
 #endif

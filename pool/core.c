@@ -283,6 +283,18 @@ void mp__core_terminate(mp__core *core)
         core_give_up(core, MP__TERMINATED, MP_ETERMINATED);
 }
 
+void mp__core_kill(mp__core *core)
+{
+    mp__core_terminate(core);
+    for (uint32_t i = 0; i < core->slot_count && !core->unkillable; i++) {
+        mp__slot *slot = core->slots[i];
+        if (slot->state != MP__SLOT_KILLED || slot->kill_at == MP__NEVER)
+            continue;
+        slot->kill_at = MP__NEVER;
+        mp__slot_want(core, slot, MP__ACT_KILL);
+    }
+}
+
 void mp__core_break(mp__core *core)
 {
     if (core->state == MP__RUNNING || core->state == MP__CLOSED)
@@ -396,7 +408,7 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
 static void slot_purged(mp__core *core, mp__slot *slot, bool known)
 {
     const mp__chunk *last = slot->chunks.tail;
-    if (known && last && job_unwanted(core, last->job))
+    if (known && last && job_unwanted(core, last->job) && (core->verdict || !last->job->quiet))
         mp__slot_want(core, slot, MP__ACT_CANCEL);
     if (known && !mp__slot_stuck(slot)) {
         slot->purge_wait = MP__RECALL_NS;
@@ -499,6 +511,24 @@ void mp__core_sent(mp__core *core, uint32_t index)
         return;
     mp__slot_retire(core, slot);
     core_settle(core);
+}
+
+bool mp__core_find(const mp__core *core, const mp__core_job *job, size_t index, uint32_t *found, uint64_t *ordinal)
+{
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        const mp__slot *slot = core->slots[i];
+        uint64_t before = slot->done;
+        for (const mp__chunk *chunk = slot_works(slot) ? slot->chunks.head : NULL; chunk; chunk = chunk->next) {
+            size_t sent = chunk->count - chunk->unsent;
+            if (chunk->job == job && index >= chunk->first && index - chunk->first < sent) {
+                *found = i;
+                *ordinal = before + (index - chunk->first) + 1;
+                return true;
+            }
+            before += sent;
+        }
+    }
+    return false;
 }
 
 mp__core_state mp__core_get_state(const mp__core *core)

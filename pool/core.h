@@ -53,6 +53,7 @@ struct mp__core_job {
     uint32_t task;    /* below mp__core_config.tasks: jobs of one task share what is known of its time */
     uint32_t pin;     /* 0: any worker runs it; k: only the one in place k - 1 does. Its job has one item */
     bool open;        /* more items may come: it is not done before mp__core_seal */
+    bool quiet;       /* if it is cancelled while an item runs, its task is not told */
     /* core only */
     mp__core_job *next;   /* in the queue of jobs with items to hand out, or in the list of done ones */
     mp__core_job *before; /* in that queue */
@@ -155,6 +156,8 @@ void mp__core_close(mp__core *core);
 /* Every item ends now with MP_ETERMINATED; where workers cannot be killed, those that have been sent when they have come back, and
  * those that run as their tasks return, with what they give. */
 void mp__core_terminate(mp__core *core);
+/* The same, and workers are not asked first. */
+void mp__core_kill(mp__core *core);
 /* No worker can be started any more, now or later: as terminate, with MP_EBROKEN. */
 void mp__core_break(mp__core *core);
 
@@ -192,6 +195,8 @@ mp__core_state mp__core_get_state(const mp__core *core);
 mp__core_counts mp__core_get_counts(const mp__core *core);
 /* True if as many workers take items as are wanted. */
 bool mp__core_all_ready(const mp__core *core);
+/* Where an item is that has been sent: which ordinal of which slot. False: it has not been, or has ended. */
+bool mp__core_find(const mp__core *core, const mp__core_job *job, size_t index, uint32_t *slot, uint64_t *ordinal);
 /* The place of the life that is in the slot, or was last. */
 uint32_t mp__core_place(const mp__core *core, uint32_t slot);
 

@@ -45,7 +45,7 @@ static size_t count_everywhere(const mp__core *core, const mp__chunk *wanted)
 
 static bool is_of_core(const mp__core *core, const mp__chunk *chunk)
 {
-    for (const mp__block *block = core->blocks; block; block = block->next)
+    for (const mp__core_block *block = core->blocks; block; block = block->next)
         if (chunk >= block->chunks && chunk < block->chunks + block->count)
             return true;
     return false;

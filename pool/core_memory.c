@@ -8,16 +8,16 @@
 
 enum { CHUNKS_PER_WORKER = 32 };
 
-static void block_free(mp__block *block)
+static void block_free(mp__core_block *block)
 {
     if (block)
         free(block->slots);
     free(block);
 }
 
-static mp__block *block_create(uint32_t slots, size_t chunks)
+static mp__core_block *block_create(uint32_t slots, size_t chunks)
 {
-    mp__block *block = mp__memory.calloc(1, sizeof *block + chunks * sizeof *block->chunks);
+    mp__core_block *block = mp__memory.calloc(1, sizeof *block + chunks * sizeof *block->chunks);
     if (!block)
         return NULL;
     block->count = chunks;
@@ -28,7 +28,7 @@ static mp__block *block_create(uint32_t slots, size_t chunks)
     return NULL;
 }
 
-static void take_block(mp__core *core, mp__block *block, uint32_t slots)
+static void take_block(mp__core *core, mp__core_block *block, uint32_t slots)
 {
     block->next = core->blocks;
     core->blocks = block;
@@ -66,7 +66,7 @@ bool mp__core_grow(mp__core *core, uint32_t workers)
     size_t chunks = (size_t)(workers - core->place_count) * core->chunks_per_worker + 2 * (size_t)more; /* chunk_reserve */
     mp__slot **slots = mp__memory.calloc(core->slot_count + more, sizeof *slots);
     mp__place *places = mp__memory.calloc(workers, sizeof *places);
-    mp__block *block = block_create(more, chunks);
+    mp__core_block *block = block_create(more, chunks);
     if (!slots || !places || !block) {
         free(slots);
         free(places);
@@ -102,7 +102,7 @@ void mp__core_free(mp__core **core)
 {
     if (!*core)
         return;
-    for (mp__block *block = (*core)->blocks, *next; block; block = next) {
+    for (mp__core_block *block = (*core)->blocks, *next; block; block = next) {
         next = block->next;
         block_free(block);
     }

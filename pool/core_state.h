@@ -61,12 +61,12 @@ typedef struct mp__pace {
 } mp__pace;
 
 /* Slots and chunks that were allocated together, for so many more workers; they never move. */
-typedef struct mp__block {
-    struct mp__block *next;
+typedef struct mp__core_block {
+    struct mp__core_block *next;
     mp__slot *slots;
     size_t count;
     mp__chunk chunks[];
-} mp__block;
+} mp__core_block;
 
 struct mp__core {
     /* fixed at create */
@@ -80,7 +80,7 @@ struct mp__core {
     size_t chunk_count;
     mp__slot **slots;
     mp__place *places;
-    mp__block *blocks; /* every chunk there is, but those inside jobs */
+    mp__core_block *blocks; /* every chunk there is, but those inside jobs */
     /* the rest changes with every event */
     mp__core_state state;
     mp_status verdict; /* the end of items that have not started, now that the core has given up; MP_OK: it has not */

@@ -195,6 +195,28 @@ mp_status mp__dispatch_submit(mp__dispatch *d, mp__job *job, mp_error *error)
     return status;
 }
 
+bool mp__dispatch_runs(mp__dispatch *d, const mp__job *job, size_t index)
+{
+    uint32_t slot;
+    uint64_t ordinal;
+    return mp__core_find(d->core, &job->core, index, &slot, &ordinal) && d->backend->started(d->workers, slot) >= ordinal;
+}
+
+/* The answer to a recall is there at once; whoever drives may find nothing more of it. */
+void mp__dispatch_look(mp__dispatch *d)
+{
+    mp__dispatch_act(d);
+    mp__dispatch_turn(d);
+    mp__dispatch_acted(d);
+}
+
+void mp__dispatch_revoke(mp__dispatch *d, mp__job *job)
+{
+    mp__core_time(d->core, mp__now());
+    mp__core_cancel(d->core, &job->core);
+    mp__dispatch_look(d);
+}
+
 mp__core *mp__dispatch_core(mp__dispatch *d)
 {
     return d->core;

@@ -41,6 +41,14 @@ mp_status mp__dispatch_submit(mp__dispatch *dispatch, mp__job *job, mp_error *er
 /* After events that came from a caller's thread: does what follows, and sees that whoever drives does not oversleep. */
 void mp__dispatch_acted(mp__dispatch *dispatch);
 mp__core *mp__dispatch_core(mp__dispatch *dispatch);
+/* True if a worker has started the item, now. */
+bool mp__dispatch_runs(mp__dispatch *dispatch, const mp__job *job, size_t index);
+/* Does what is due, and takes what workers have said: answers to recalls among it. */
+void mp__dispatch_look(mp__dispatch *dispatch);
+/* Takes back what of the job has not started, as far as that can be done at once; what ended by it has ended when this returns. */
+void mp__dispatch_revoke(mp__dispatch *dispatch, mp__job *job);
+/* As mp__dispatch_resize. */
+mp_status mp__dispatch_resize_locked(mp__dispatch *dispatch, uint32_t workers, mp_error *error);
 
 /* What a thread waits for: `is_there`, looked at under the lock; `changed` is signalled when it may have come true. */
 typedef struct mp__awaited {
@@ -50,8 +58,12 @@ typedef struct mp__awaited {
 } mp__awaited;
 /* Waits, driving the pool meanwhile if nobody else does. MP_ETIMEDOUT; MP_EDEADLK: this thread is the pool's last free worker. */
 mp_status mp__dispatch_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what, double timeout);
-/* MP_EDEADLK if this thread may not wait for the pool. */
-mp_status mp__dispatch_may_wait(const mp__dispatch *dispatch, mp_error *error);
+/* MP_EDEADLK if this thread may not wait for the pool; `for_each`: for something that every worker is to do. */
+mp_status mp__dispatch_may_wait(const mp__dispatch *dispatch, bool for_each, mp_error *error);
+/* For a wait that is not for one pool: this thread, if it is a worker of the pool, does not work until it is told otherwise.
+ * MP_EDEADLK: as above. */
+mp_status mp__dispatch_block(mp__dispatch *dispatch, bool *blocks);
+void mp__dispatch_unblock(mp__dispatch *dispatch);
 /* Tells who waits, whether asleep on `changed` or driving. */
 void mp__dispatch_tell(mp__dispatch *dispatch, pthread_cond_t *changed);
 /* A condition variable on the clock of the deadlines. */
@@ -61,12 +73,16 @@ void mp__dispatch_cond_init(pthread_cond_t *cond);
 
 void mp__dispatch_close(mp__dispatch *dispatch);
 void mp__dispatch_terminate(mp__dispatch *dispatch);
-mp_status mp__dispatch_resize(mp__dispatch *dispatch, uint32_t workers, mp_error *error);
+void mp__dispatch_kill(mp__dispatch *dispatch);
+mp_status mp__dispatch_resize(mp__dispatch *dispatch, uint32_t workers);
 /* Waits for the end: MP_ERUNNING if it was neither closed nor terminated; MP_ETIMEDOUT; MP_EDEADLK: from inside. */
 mp_status mp__dispatch_join(mp__dispatch *dispatch, double timeout);
-/* True on a thread that the end of the pool waits for: a worker of it, or its callback thread. */
+/* True on a thread that is a worker of the pool. */
+bool mp__dispatch_on_worker(const mp__dispatch *dispatch);
+/* True on a thread that the end of the pool waits for: a worker of it, its callback thread, or that of a generator. */
 bool mp__dispatch_inside(const mp__dispatch *dispatch);
-/* Of a joined one: closes what it has but memory that handles still look at, and drops the pool's reference. */
+/* Of a joined one: waits for others that are joining it, closes what it has but memory that handles still look at, and drops the
+ * pool's reference. */
 void mp__dispatch_free(mp__dispatch **dispatch);
 void mp__dispatch_stats(mp__dispatch *dispatch, mp_pool_stats *stats);
 

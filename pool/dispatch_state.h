@@ -1,5 +1,5 @@
 /* The inside of a dispatch, shared by dispatch.c (what is done in a turn), driver.c (who does it, and when), lifecycle.c (how it
- * begins and ends) and callbacks.c. Nobody else. */
+ * begins and ends), callbacks.c, and what streams are made of: stream.c, iter.c, generator.c. Nobody else. */
 #ifndef MP__POOL_DISPATCH_STATE_H
 #define MP__POOL_DISPATCH_STATE_H
 #include "pool/callbacks.h"
@@ -40,9 +40,10 @@ struct mp__dispatch {
     bool ended;
     unsigned callers; /* that wait for items */
     uint32_t blocked; /* of them, on threads of this very pool */
+    unsigned joiners; /* that are in mp__dispatch_join: they come back to the lock */
     mp__streams streams;
     mp__callbacks callbacks;
-    pthread_cond_t ended_now; /* `ended`, no `callers`, and no callbacks */
+    pthread_cond_t ended_now; /* `ended`, no `callers`, and no callbacks; or no `joiners` */
 };
 
 /* Carries out actions until there are none. With the lock. */
@@ -55,12 +56,10 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error);
 /* driver.c: takes the lock, behind who waits for it already. */
 void mp__driver_lock(mp__dispatch *d);
 /* Drives until the pool has ended or `until` says so, while it has no I/O thread. With the lock. */
-void mp__driver_until(mp__dispatch *d, bool (*until)(const mp__dispatch *d));
+void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(const mp__dispatch *d));
 /* Starts the I/O thread: 0 or errno. */
 int mp__driver_start_thread(mp__dispatch *d);
 /* Signals come in again, while the lock is let go of. */
 void mp__driver_let_signals_in(const mp__guard *guard);
-/* The time on the deadlines' clock in so many seconds; MP__NEVER. */
-uint64_t mp__driver_deadline(double timeout);
 
 #endif

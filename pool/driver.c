@@ -66,6 +66,15 @@ void mp__dispatch_leave(mp__dispatch *d, const mp__guard *guard)
 
 /* --- sleeping and waking ----------------------------------------------------------------------------------------------- */
 
+/* Signals come in while it sleeps, but for those of which one of ours may be pending. */
+static sigset_t mask_asleep(const mp__guard *guard)
+{
+    sigset_t mask = guard->mask;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        sigaddset(&mask, ours[i]);
+    return mask;
+}
+
 /* Sleeps on `fd` with these signals blocked (NULL: as they are), without the lock. */
 static void sleep_on(mp__dispatch *d, int fd, uint64_t deadline, const sigset_t *mask)
 {
@@ -157,14 +166,15 @@ static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
         wake_driver(d);
 }
 
-/* While a pool opens there is no thread yet. */
-void mp__driver_until(mp__dispatch *d, bool (*until)(const mp__dispatch *d))
+/* While a pool opens there is no thread yet. An initializer may take its time: the program can be interrupted meanwhile. */
+void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(const mp__dispatch *d))
 {
+    sigset_t mask = mask_asleep(guard);
     for (;;) {
         drive(d);
         if (d->ended || (until && until(d)))
             return;
-        sleep_on(d, d->events, mp__core_deadline(d->core), NULL);
+        sleep_on(d, d->events, mp__core_deadline(d->core), &mask);
     }
 }
 
@@ -192,15 +202,6 @@ void mp__dispatch_cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
-uint64_t mp__driver_deadline(double timeout)
-{
-    uint64_t now = mp__now();
-    if (!(timeout > 0))
-        return now;
-    double left = timeout * 1e9;
-    return left < (double)(MP__NEVER / 2) ? now + (uint64_t)left : MP__NEVER;
-}
-
 /* Asleep on the condition variable: somebody else drives, or nobody needs to. */
 static void sleep_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, const sigset_t *mask)
 {
@@ -215,21 +216,28 @@ static void sleep_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
     pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
-static bool on_own_worker(const mp__dispatch *d)
+bool mp__dispatch_on_worker(const mp__dispatch *d)
 {
-    return mp__thread_pool() == d->workers;
+    const mp__workers *mine = mp__thread_pool();
+    return mine && mine == d->workers;
 }
 
 bool mp__dispatch_inside(const mp__dispatch *d)
 {
-    return on_own_worker(d) || mp__callbacks_here(d);
+    return mp__dispatch_on_worker(d) || mp__callbacks_here(d) || mp__generator_inside(d);
 }
 
 /* A worker that waits does not work. As long as one is left that does, all that is waited for comes: what blocked ones have not
- * started is taken back from them. */
-mp_status mp__dispatch_may_wait(const mp__dispatch *d, mp_error *error)
+ * started is taken back from them; but what only this one may run never comes. */
+mp_status mp__dispatch_may_wait(const mp__dispatch *d, bool for_each, mp_error *error)
 {
-    if (!on_own_worker(d) || d->blocked + 1 < mp__core_get_counts(d->core).wanted)
+    if (!mp__dispatch_on_worker(d))
+        return MP_OK;
+    if (for_each)
+        return mp__failure(error, MP_EDEADLK,
+                           "a task of this pool would wait for something that its own worker is to do: call "
+                           "mp_pool_broadcast from outside the pool's tasks");
+    if (d->blocked + 1 < mp__core_get_counts(d->core).wanted)
         return MP_OK;
     return mp__failure(error, MP_EDEADLK,
                        "a task of this pool would wait for it on its last free thread (%u of %u wait already): use more "
@@ -237,19 +245,16 @@ mp_status mp__dispatch_may_wait(const mp__dispatch *d, mp_error *error)
                        d->blocked, mp__core_get_counts(d->core).wanted);
 }
 
-/* Signals come in while it sleeps, but for those of which one of ours may be pending. */
 mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
 {
     if (what->is_there(what->of))
         return MP_OK;
-    mp_status status = mp__dispatch_may_wait(d, NULL);
+    mp_status status = mp__dispatch_may_wait(d, false, NULL);
     if (status)
         return status;
-    sigset_t mask = guard->mask;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        sigaddset(&mask, ours[i]);
-    uint64_t deadline = mp__driver_deadline(timeout);
-    bool blocks = on_own_worker(d), there;
+    sigset_t mask = mask_asleep(guard);
+    uint64_t deadline = mp__clock_deadline(timeout);
+    bool blocks = mp__dispatch_on_worker(d), there;
     d->callers++;
     d->blocked += blocks;
     while (!(there = what->is_there(what->of)) && mp__now() < deadline)
@@ -261,6 +266,20 @@ mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__a
     if (!--d->callers && d->ended)
         pthread_cond_broadcast(&d->ended_now);
     return there ? MP_OK : MP_ETIMEDOUT;
+}
+
+mp_status mp__dispatch_block(mp__dispatch *d, bool *blocks)
+{
+    *blocks = mp__dispatch_on_worker(d);
+    mp_status status = mp__dispatch_may_wait(d, false, NULL);
+    if (!status && *blocks)
+        d->blocked++;
+    return status;
+}
+
+void mp__dispatch_unblock(mp__dispatch *d)
+{
+    d->blocked--;
 }
 
 void mp__dispatch_tell(mp__dispatch *d, pthread_cond_t *changed)

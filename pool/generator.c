@@ -19,6 +19,11 @@ bool mp__generator_here(const mp__stream *stream)
     return here == stream;
 }
 
+bool mp__generator_inside(const mp__dispatch *d)
+{
+    return here && here->dispatch == d;
+}
+
 static void wait_for_room(mp__stream *stream)
 {
     while (!stream->input_over && !mp__stream_room(stream))
@@ -75,6 +80,7 @@ static void leave(mp__stream *stream)
     void (*release)(void *) = stream->options.release;
     void *user = stream->source.user;
     pthread_mutex_unlock(&d->lock);
+    here = NULL;
     if (release)
         release(user);
     mp__driver_lock(d);

@@ -78,10 +78,18 @@ static mp_status submit(mp__stream *stream, mp__dispatch *d)
     choose_size(stream, mp__core_get_counts(d->core).wanted);
     if (!mp__stream_init(stream))
         return mp__failure(error, MP_ENOMEM, "no memory for a stream");
-    mp_status status = mp__dispatch_submit(d, &stream->job, error);
-    if (status)
-        return status;
+    const mp__stream_terms *terms = &stream->terms;
     stream->dispatch = d;
+    mp_status status = terms->admit ? terms->admit(terms->user, stream, error) : MP_OK;
+    bool admitted = !status;
+    if (!status)
+        status = mp__dispatch_submit(d, &stream->job, error);
+    if (status) {
+        stream->dispatch = NULL;
+        if (admitted && terms->over)
+            terms->over(terms->user);
+        return status;
+    }
     mp__dispatch_ref(d);
     stream->holders++;
     stream->next = d->streams.head;
@@ -114,20 +122,28 @@ static mp__stream *make(bool ordered, const mp__source *source, const mp_imap_op
     return stream;
 }
 
-mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
-                           const mp_imap_options *options)
+mp__stream *mp__stream_open(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
+                            const mp_imap_options *options, const mp__stream_terms *terms)
 {
     mp__guard guard;
     mp__stream *stream = make(ordered, source, options);
+    if (stream && terms)
+        stream->terms = *terms;
     mp_status status = stream ? prepare(stream, pool, task) : MP_ENOMEM;
     if (!status) {
         mp__dispatch_enter(pool->dispatch, &guard);
-        status = submit(stream, pool->dispatch);
+        (void)submit(stream, pool->dispatch); /* the stream says it */
         mp__dispatch_leave(pool->dispatch, &guard);
     }
     if (options && options->release && source->next && (!stream || !stream->generates))
         options->release(source->user); /* it will not be asked */
     return stream ? stream : &no_memory;
+}
+
+mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
+                           const mp_imap_options *options)
+{
+    return mp__stream_open(pool, task, ordered, source, options, NULL);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------- */
@@ -188,10 +204,12 @@ static mp_status take_end(mp__stream *stream, reading *to)
 
 static void note_progress(mp__stream *stream, bool end, reading *to)
 {
-    uint64_t now = stream->options.progress ? mp__now() : 0;
-    if (!stream->options.progress || (!end && now - stream->printed_at < PROGRESS_NS))
+    bool prints = stream->options.progress && !stream->printed_end;
+    uint64_t now = prints ? mp__now() : 0;
+    if (!prints || (!end && now - stream->printed_at < PROGRESS_NS))
         return;
     stream->printed_at = now;
+    stream->printed_end = end; /* the file is the user's again */
     *to = (reading){.out = to->out,
                     .index = to->index,
                     .error = to->error,
@@ -211,7 +229,7 @@ static mp_status take(mp__stream *stream, reading *to)
     return status;
 }
 
-/* What is there already needs no more than the lock: nothing is written to anybody, so no signal of ours can come, and a handler
+/* What is there already needs no more than the lock: nothing is written to a worker, so no signal of ours can come, and a handler
  * of the program's that runs meanwhile only takes its time. `*hungry`: there is room for more input. */
 static bool take_at_once(mp__stream *stream, reading *to, mp_status *status, bool *hungry)
 {
@@ -224,27 +242,34 @@ static bool take_at_once(mp__stream *stream, reading *to, mp_status *status, boo
     return there;
 }
 
+/* With the lock. */
+static void feed(mp__dispatch *d)
+{
+    mp__core_time(d->core, mp__now());
+    mp__dispatch_acted(d);
+}
+
+/* Whoever makes room sees that it is filled: if what was taken was all there was, no event comes that would do it. */
 static mp_status wait_and_take(mp__stream *stream, double timeout, reading *to)
 {
     mp__guard guard;
+    if (stream->terms.deadline) {
+        uint64_t now = mp__now();
+        double left = now < stream->terms.deadline ? (double)(stream->terms.deadline - now) * 1e-9 : 0;
+        timeout = left < timeout ? left : timeout;
+    }
     mp__dispatch_enter(stream->dispatch, &guard);
     mp_status status = mp__dispatch_wait(stream->dispatch, &guard,
                                          &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);
-    if (!status)
-        status = take(stream, to);
-    else
+    if (status) {
         mp__failure(to->error, status, "%s", mp_status_text(status));
+    } else {
+        status = take(stream, to);
+        if (mp__stream_hungry(stream))
+            feed(stream->dispatch);
+    }
     mp__dispatch_leave(stream->dispatch, &guard);
     return status;
-}
-
-static void feed(mp__dispatch *d)
-{
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
-    mp__core_time(d->core, mp__now());
-    mp__dispatch_acted(d);
-    mp__dispatch_leave(d, &guard);
 }
 
 /* Without the lock: writing may take its time. */
@@ -258,6 +283,7 @@ static void print_progress(const mp__stream *stream, const reading *to, bool end
 
 static mp_status read_next(mp__stream *stream, double timeout, reading *to)
 {
+    mp__guard guard;
     mp_status status;
     bool hungry;
     if (!stream->dispatch) { /* refused */
@@ -269,8 +295,11 @@ static mp_status read_next(mp__stream *stream, double timeout, reading *to)
     }
     if (!take_at_once(stream, to, &status, &hungry))
         return wait_and_take(stream, timeout, to);
-    if (hungry)
+    if (hungry) {
+        mp__dispatch_enter(stream->dispatch, &guard);
         feed(stream->dispatch);
+        mp__dispatch_leave(stream->dispatch, &guard);
+    }
     return status;
 }
 
@@ -290,6 +319,8 @@ static mp_status check_read(const mp__stream *stream, const void *out, size_t si
 mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeout, const mp_next_options *options)
 {
     reading to = {.index = SIZE_MAX, .error = &last_error};
+    int cancelling; /* the descriptor is written, and progress, by calls that are cancellation points */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     memset(&last_error, 0, sizeof last_error);
     mp_status status = check_read(iter, out, size, &last_error);
     if (!status) {
@@ -298,12 +329,15 @@ mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeo
         status = read_next(iter, timeout, &to);
         if (to.out && status)
             memset(to.out, 0, task->output->size);
+        else if (!task && out && size != MP__UNSIZED) /* refused before it was known what there is room for */
+            memset(out, 0, size);
         print_progress(iter, &to, status == MP_END);
     }
     if (options && options->index)
         *options->index = to.index;
     if (options && options->error)
         *options->error = last_error;
+    pthread_setcancelstate(cancelling, NULL);
     return status;
 }
 
@@ -331,19 +365,8 @@ int mp_iter_fd(mp_iter *iter)
 
 /* --- its end ------------------------------------------------------------------------------------------------------------- */
 
-void mp_iter_free(mp_iter **iter)
+static void leave(mp__stream *old, mp__dispatch *d)
 {
-    if (!iter || !*iter)
-        return;
-    mp__stream *old = *iter;
-    mp__dispatch *d = old->dispatch;
-    *iter = NULL;
-    if (old == &no_memory || is_foreign(old))
-        return;
-    if (!d) {
-        mp__stream_free(old);
-        return;
-    }
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp__core_time(d->core, mp__now());
@@ -362,4 +385,21 @@ void mp_iter_free(mp_iter **iter)
         mp__stream_free(old);
         mp__dispatch_unref(d);
     }
+}
+
+void mp_iter_free(mp_iter **iter)
+{
+    if (!iter || !*iter)
+        return;
+    mp__stream *old = *iter;
+    int cancelling;
+    *iter = NULL;
+    if (old == &no_memory || is_foreign(old))
+        return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* waiting for the generator is a cancellation point */
+    if (old->dispatch)
+        leave(old, old->dispatch);
+    else
+        mp__stream_free(old);
+    pthread_setcancelstate(cancelling, NULL);
 }

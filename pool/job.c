@@ -73,14 +73,3 @@ void mp__array_job_ended(mp__job *job, size_t first, size_t count, const mp_erro
         array->first = *error;
     array->failed += count;
 }
-
-/* The caller may free the job as soon as it has seen `left`: nothing of it is touched afterwards. */
-static void sync_done(mp__job *job)
-{
-    mp__sync_job *sync = (mp__sync_job *)job;
-    pthread_cond_t *finished = sync->finished;
-    if (!--*sync->left)
-        pthread_cond_signal(finished);
-}
-
-const mp__job_kind mp__sync_job_kind = {.locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = sync_done};

@@ -55,12 +55,4 @@ typedef struct mp__array_job {
 void mp__array_job_locate(mp__job *job, size_t index, const void **value, void **out);
 void mp__array_job_ended(mp__job *job, size_t first, size_t count, const mp_error *error, size_t bytes);
 
-/* One that a caller waits for in the call, alone or with others of its kind. */
-typedef struct mp__sync_job {
-    mp__array_job array;
-    size_t *left;             /* how many of them are not done yet */
-    pthread_cond_t *finished; /* none is left */
-} mp__sync_job;
-extern const mp__job_kind mp__sync_job_kind;
-
 #endif

@@ -102,10 +102,10 @@ static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config,
 }
 
 /* Ends a pool whose opening failed; called with the lock. */
-static void give_up(mp__dispatch *d)
+static void give_up(mp__dispatch *d, const mp__guard *guard)
 {
     mp__core_terminate(d->core);
-    mp__driver_until(d, NULL);
+    mp__driver_until(d, guard, NULL);
     pthread_mutex_unlock(&d->lock);
     d->backend->close(d->workers);
     free_memory(d);
@@ -135,14 +135,14 @@ mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend,
     }
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
-    mp__driver_until(d, opened_or_failed);
+    mp__driver_until(d, &guard, opened_or_failed);
     if (d->trouble.status)
         status = cannot_open(d, error);
     int failed = status ? 0 : mp__driver_start_thread(d);
     if (failed)
         status = mp__system_failure(error, failed, "no thread for a pool");
     if (status) {
-        give_up(d);
+        give_up(d, &guard);
         mp__driver_let_signals_in(&guard);
         pthread_setcancelstate(guard.cancelling, NULL);
         return status;
@@ -172,6 +172,8 @@ void mp__dispatch_free(mp__dispatch **dispatch)
     mp__guard guard;
     *dispatch = NULL;
     mp__dispatch_enter(d, &guard); /* handles look, but find it ended */
+    while (d->joiners)             /* another thread's join may still be waiting for ours to end */
+        pthread_cond_wait(&d->ended_now, &d->lock);
     d->backend->close(d->workers);
     d->workers = NULL;
     close_descriptors(d);
@@ -181,24 +183,29 @@ void mp__dispatch_free(mp__dispatch **dispatch)
 
 /* --- ending -------------------------------------------------------------------------------------------------------------- */
 
-void mp__dispatch_close(mp__dispatch *d)
+static void end(mp__dispatch *d, void (*how)(mp__core *core))
 {
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp__core_time(d->core, mp__now());
-    mp__core_close(d->core);
+    how(d->core);
     mp__dispatch_acted(d);
     mp__dispatch_leave(d, &guard);
 }
 
+void mp__dispatch_close(mp__dispatch *d)
+{
+    end(d, mp__core_close);
+}
+
 void mp__dispatch_terminate(mp__dispatch *d)
 {
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
-    mp__core_time(d->core, mp__now());
-    mp__core_terminate(d->core);
-    mp__dispatch_acted(d);
-    mp__dispatch_leave(d, &guard);
+    end(d, mp__core_terminate);
+}
+
+void mp__dispatch_kill(mp__dispatch *d)
+{
+    end(d, mp__core_kill);
 }
 
 /* The backend first, for it can fail and must have room for what the core starts at once. */
@@ -217,10 +224,8 @@ static mp_status make_room(mp__dispatch *d, uint32_t slots)
     return status;
 }
 
-mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error)
+mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers, mp_error *error)
 {
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
     mp__core_time(d->core, mp__now());
     mp__core_state state = mp__core_get_state(d->core);
     mp_status status = workers <= d->blocked ? MP_EDEADLK : MP_OK;
@@ -231,10 +236,17 @@ mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error
     if (!status)
         mp__dispatch_acted(d);
     else if (status == MP_EDEADLK)
-        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that",
-                    d->blocked);
+        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that", d->blocked);
     else
         mp__dispatch_why(d, status, error);
+    return status;
+}
+
+mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error)
+{
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
+    mp_status status = mp__dispatch_resize_locked(d, workers, error);
     mp__dispatch_leave(d, &guard);
     return status;
 }
@@ -245,7 +257,7 @@ static bool is_over(const mp__dispatch *d)
 }
 
 /* The first to join reaps the threads. */
-static void reap_threads(mp__dispatch *d)
+static void reap_threads_drops_lock(mp__dispatch *d)
 {
     pthread_t callbacks;
     bool io_is_mine = d->thread_runs, callbacks_are_mine = mp__callbacks_stop(d, &callbacks);
@@ -255,6 +267,7 @@ static void reap_threads(mp__dispatch *d)
         pthread_join(d->thread, NULL);
     if (callbacks_are_mine)
         pthread_join(callbacks, NULL);
+    mp__driver_lock(d);
 }
 
 mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
@@ -262,7 +275,7 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
     mp__guard guard;
     if (mp__dispatch_inside(d))
         return MP_EDEADLK;
-    uint64_t deadline = mp__driver_deadline(timeout);
+    uint64_t deadline = mp__clock_deadline(timeout);
     struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
     mp__dispatch_enter(d, &guard);
     mp__core_state state = mp__core_get_state(d->core);
@@ -270,6 +283,7 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
         mp__dispatch_leave(d, &guard);
         return MP_ERUNNING;
     }
+    d->joiners++;
     mp__streams_unbind(d);
     mp__dispatch_acted(d);
     mp__driver_let_signals_in(&guard);
@@ -280,9 +294,10 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
             pthread_cond_timedwait(&d->ended_now, &d->lock, &until);
     bool over = is_over(d);
     if (over)
-        reap_threads(d);
-    else
-        pthread_mutex_unlock(&d->lock);
+        reap_threads_drops_lock(d);
+    if (!--d->joiners)
+        pthread_cond_broadcast(&d->ended_now);
+    pthread_mutex_unlock(&d->lock);
     pthread_setcancelstate(guard.cancelling, NULL);
     return over ? MP_OK : MP_ETIMEDOUT;
 }

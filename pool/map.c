@@ -8,6 +8,24 @@
 #include <millpond/map.h>
 #include <string.h>
 
+/* One that the caller waits for in the call, alone or with others of its kind. */
+typedef struct sync_job {
+    mp__array_job array;
+    mp__dispatch *dispatch;
+    size_t *left;             /* how many of them are not done yet */
+    pthread_cond_t *finished; /* none is left */
+} sync_job;
+
+/* Whoever ends the last item (terminate, resize) need not be who drives: that may be the caller. */
+static void sync_done(mp__job *job)
+{
+    sync_job *sync = (sync_job *)job;
+    if (!--*sync->left)
+        mp__dispatch_tell(sync->dispatch, sync->finished);
+}
+
+static const mp__job_kind sync_kind = {.locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = sync_done};
+
 static bool none_left(const void *left)
 {
     return !*(const size_t *)left;
@@ -21,12 +39,12 @@ static void refuse_items(mp__job *job, size_t n, mp_error *error)
 }
 
 /* Hands in `count` jobs that share `left`, and waits for all. */
-static mp_status run_jobs(mp__dispatch *d, mp__sync_job *jobs, size_t count, size_t *left, pthread_cond_t *finished,
+static mp_status run_jobs(mp__dispatch *d, sync_job *jobs, size_t count, size_t *left, pthread_cond_t *finished,
                           mp_error *error)
 {
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
-    mp_status status = mp__dispatch_may_wait(d, error);
+    mp_status status = mp__dispatch_may_wait(d, jobs->array.job.core.pin, error);
     for (size_t i = 0; i < count && !status; i++)
         status = mp__dispatch_submit(d, &jobs[i].array.job, error); /* all or, the first, none: nobody comes between */
     if (!status && jobs->array.job.core.n) {
@@ -39,7 +57,7 @@ static mp_status run_jobs(mp__dispatch *d, mp__sync_job *jobs, size_t count, siz
 }
 
 /* Fills the job of a call; MP_OK, or what is wrong with the call. */
-static mp_status prepare(mp_pool *pool, mp__sync_job *sync, const mp_task *task, size_t n, const mp_map_options *options,
+static mp_status prepare(mp_pool *pool, sync_job *sync, const mp_task *task, size_t n, const mp_map_options *options,
                          mp_error *error)
 {
     mp__job *job = &sync->array.job;
@@ -50,7 +68,8 @@ static mp_status prepare(mp_pool *pool, mp__sync_job *sync, const mp_task *task,
         status = mp__pool_check_output(task, sync->array.out, n, error);
     if (status)
         return status;
-    job->kind = &mp__sync_job_kind;
+    sync->dispatch = pool->dispatch;
+    job->kind = &sync_kind;
     job->task = task;
     job->core.n = n;
     job->core.chunksize = (size_t)options->chunksize < n ? (size_t)options->chunksize : n;
@@ -79,7 +98,7 @@ mp_status mp_pool_map_task(mp_pool *pool, const mp_task *task, const void *items
     mp_error unwanted, *error = options->error ? options->error : &unwanted;
     size_t left = 0;
     pthread_cond_t finished;
-    mp__sync_job sync = {.array = {.items = items, .out = out}, .left = &left, .finished = &finished};
+    sync_job sync = {.array = {.items = items, .out = out}, .left = &left, .finished = &finished};
     mp_status status = prepare(pool, &sync, task, n, options, error);
     if (status)
         return status;
@@ -105,7 +124,7 @@ mp_status mp_pool_apply_task(mp_pool *pool, const mp_task *task, const void *inp
 /* --- broadcast ----------------------------------------------------------------------------------------------------------- */
 
 /* Job k is worker k's: one item, which only that one takes. */
-static void prepare_each(mp__sync_job *jobs, const mp__sync_job *model, size_t n)
+static void prepare_each(sync_job *jobs, const sync_job *model, size_t n)
 {
     size_t size = model->array.job.task->output->size;
     for (size_t i = 0; i < n; i++) {
@@ -120,7 +139,13 @@ static void prepare_each(mp__sync_job *jobs, const mp__sync_job *model, size_t n
 }
 
 /* Item 0 of job k is item k of the call. */
-static mp_status outcome_of_all(const mp__sync_job *jobs, size_t n, mp_error *error)
+static void name_item(const mp__array_job *array, size_t k)
+{
+    if (array->errors)
+        array->errors->item = k;
+}
+
+static mp_status outcome_of_all(const sync_job *jobs, size_t n, mp_error *error)
 {
     mp_status status = mp__no_failure(error);
     for (size_t i = n; i-- > 0;) {
@@ -129,8 +154,7 @@ static mp_status outcome_of_all(const mp__sync_job *jobs, size_t n, mp_error *er
             continue;
         status = outcome(array, error);
         error->item = i;
-        if (array->errors)
-            array->errors->item = i;
+        name_item(array, i);
     }
     return status;
 }
@@ -146,9 +170,9 @@ static mp_status check_room(mp_pool *pool, size_t n, mp_error *error)
                        stats.processes);
 }
 
-static mp_status broadcast(mp_pool *pool, const mp__sync_job *model, size_t n, size_t *left, mp_error *error)
+static mp_status broadcast(mp_pool *pool, const sync_job *model, size_t n, size_t *left, mp_error *error)
 {
-    mp__sync_job *jobs = mp__memory.malloc(n * sizeof *jobs);
+    sync_job *jobs = mp__memory.malloc(n * sizeof *jobs);
     if (!jobs)
         return mp__failure(error, MP_ENOMEM, "no memory for %zu jobs", n);
     prepare_each(jobs, model, n);
@@ -156,6 +180,7 @@ static mp_status broadcast(mp_pool *pool, const mp__sync_job *model, size_t n, s
     for (size_t i = 0; i < n && status && status != MP_EDEADLK; i++) {
         mp_error each = *error;
         refuse_items(&jobs[i].array.job, 1, &each);
+        name_item(&jobs[i].array, i);
     }
     if (!status)
         status = outcome_of_all(jobs, n, error);
@@ -171,7 +196,7 @@ mp_status mp_pool_broadcast_task(mp_pool *pool, const mp_task *task, const void 
     mp_error unwanted, *error = options->error ? options->error : &unwanted;
     size_t left = 0;
     pthread_cond_t finished;
-    mp__sync_job model = {.array = {.items = input, .out = out}, .left = &left, .finished = &finished};
+    sync_job model = {.array = {.items = input, .out = out}, .left = &left, .finished = &finished};
     mp_status status = prepare(pool, &model, task, n, options, error);
     if (!status)
         status = check_room(pool, n, error);

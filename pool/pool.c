@@ -251,7 +251,7 @@ static void *end_pool(void *argument)
 
 /* A thread that the pool's end waits for cannot wait for it: another one does, which nobody needs to join. Without one the pool,
  * which has ended, keeps its memory. */
-static void end_pool_elsewhere(mp_pool *pool)
+void mp__pool_end_elsewhere(mp_pool *pool)
 {
     pthread_t thread;
     sigset_t all, old;
@@ -274,7 +274,7 @@ void mp_pool_free(mp_pool **pool)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     mp__dispatch_terminate(old->dispatch);
     if (mp__dispatch_inside(old->dispatch))
-        end_pool_elsewhere(old);
+        mp__pool_end_elsewhere(old);
     else
         end_pool(old);
     pthread_setcancelstate(cancelling, NULL);
@@ -306,7 +306,7 @@ mp_status mp_pool_resize(mp_pool *pool, int processes)
         return status;
     if (processes < 1 || processes > MP__PROCESSES_MAX)
         return MP_EINVAL;
-    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes, NULL);
+    return mp__dispatch_resize(pool->dispatch, (uint32_t)processes);
 }
 
 mp_status mp_pool_get_stats(mp_pool *pool, mp_pool_stats *stats)

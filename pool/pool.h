@@ -16,6 +16,9 @@ struct mp_pool {
     char prefix[MP__PREFIX_MAX + 1];
 };
 
+/* Joins and frees a pool that was closed or terminated, on a thread that nobody waits for. */
+void mp__pool_end_elsewhere(mp_pool *pool);
+
 /* MP_EINVAL: no pool; MP_EFOREIGN. */
 mp_status mp__pool_check(const mp_pool *pool, mp_error *error);
 

@@ -19,6 +19,7 @@ static mp_status take_arrays(mp__sent *sent, const mp_task *task, const void *it
     mp__fault fault = {0};
     sent->array.job.task = task;
     sent->array.job.core.n = n;
+    sent->array.statuses = mp__memory.calloc(n ? n : 1, sizeof *sent->array.statuses); /* also to say that it was refused */
     if (!mp__is_none(task->input)) {
         sent->items = mp__values_copy(task->input, items, n, &fault);
         if (!sent->items)
@@ -26,7 +27,6 @@ static mp_status take_arrays(mp__sent *sent, const mp_task *task, const void *it
     }
     if (!mp__is_none(task->output))
         sent->array.out = mp__values_alloc(task->output, n);
-    sent->array.statuses = mp__memory.calloc(n ? n : 1, sizeof *sent->array.statuses);
     if (!sent->array.statuses || (!sent->array.out && !mp__is_none(task->output)))
         return mp__failure(error, MP_ENOMEM, "no memory for the results of %zu items", n);
     sent->array.items = sent->items;

@@ -255,6 +255,8 @@ static void done(mp__job *job)
     mp__stream *stream = (mp__stream *)job;
     stream->job_done = true;
     tell_reader(stream);
+    if (stream->terms.over)
+        stream->terms.over(stream->terms.user);
     if (mp__stream_unhold(stream)) {
         struct mp__dispatch *d = stream->dispatch;
         mp__stream_free(stream);
@@ -415,7 +417,7 @@ void mp__streams_unbind(mp__dispatch *d)
 /* Cells that are on their way stay where they are found by item; the queue is forgotten. */
 void mp__stream_leave(mp__stream *stream)
 {
-    if (!stream->job_done)
+    if (!stream->job_done && (stream->read || !stream->terms.runs_on))
         mp__core_cancel(stream->dispatch->core, &stream->job.core);
     mp__stream_end_input(stream, &(mp_error){0});
     stream->left = true;

@@ -28,6 +28,17 @@ typedef struct mp__streams {
     bool unbound; /* the pool is being joined: nobody waits to be read */
 } mp__streams;
 
+/* What an executor's map asks for beyond the options. */
+typedef struct mp__stream_terms {
+    uint64_t deadline;        /* of all its results; 0: none */
+    bool runs_on;             /* left before anything was read, what was submitted still runs */
+    /* With the lock. The stream is about to be submitted: MP_OK, or why not; and it is over, if it was: every item has ended, and
+     * no more come. NULL: nobody asks. */
+    mp_status (*admit)(void *user, mp__stream *stream, mp_error *error);
+    void (*over)(void *user);
+    void *user;
+} mp__stream_terms;
+
 struct mp_iter {
     mp__job job; /* first: the job's pointer is ours */
     /* fixed at submit */
@@ -37,6 +48,7 @@ struct mp_iter {
     mp__source source;
     size_t buffersize, bufferbytes, workers;
     mp_imap_options options;
+    mp__stream_terms terms;
     /* guarded by the pool's lock */
     unsigned holders; /* the user, the engine until the job is done, the generator's thread */
     bool left;        /* the user is gone: what comes is thrown away */
@@ -64,6 +76,7 @@ struct mp_iter {
     bool fd_set; /* it polls readable */
     /* progress */
     uint64_t read, failed, began_at, printed_at;
+    bool printed_end;
 };
 
 /* Takes what the pools' streams have room for from arrays, wakes generators, ends the inputs of a pool that is no more. True if the
@@ -71,6 +84,10 @@ struct mp_iter {
 bool mp__streams_feed(struct mp__dispatch *dispatch);
 /* From now on streams run to their end whether they are read or not. */
 void mp__streams_unbind(struct mp__dispatch *dispatch);
+
+/* iter.c: opens one, as mp_pool_imap. */
+mp__stream *mp__stream_open(mp_pool *pool, const mp_task *task, bool ordered, const mp__source *source,
+                            const mp_imap_options *options, const mp__stream_terms *terms);
 
 /* A cell to put the next item into; NULL: no memory. Without the lock when `stream` has not been submitted yet. */
 mp__cell *mp__stream_cell(mp__stream *stream);
@@ -107,7 +124,8 @@ bool mp__stream_init(mp__stream *stream);
 
 /* generator.c: starts the thread that asks the generator; 0 or errno. With the lock, signals blocked. */
 int mp__generator_start(mp__stream *stream);
-/* True on that very thread. */
+/* True on that very thread; on that of any stream of this pool. */
 bool mp__generator_here(const mp__stream *stream);
+bool mp__generator_inside(const struct mp__dispatch *dispatch);
 
 #endif

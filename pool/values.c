@@ -13,7 +13,9 @@
 
 void *mp__values_alloc(const mp_type *type, size_t n)
 {
-    size_t size = type->size * (n ? n : 1);
+    size_t size;
+    if (__builtin_mul_overflow(type->size, n ? n : 1, &size) || size > PTRDIFF_MAX)
+        return NULL;
     if (type->align <= _Alignof(max_align_t))
         return mp__memory.calloc(1, size);
     size = (size + type->align - 1) / type->align * type->align;
@@ -37,6 +39,8 @@ void *mp__values_copy(const mp_type *type, const void *from, size_t n, mp__fault
     for (size_t i = 0; i < n; i++) {
         const unsigned char *one = (const unsigned char *)from + i * type->size;
         if (mp__copy(type, one, values + i * type->size, NULL, fault) != MP_OK) {
+            if (n > 1)
+                mp__fault_in_element(fault, i);
             mp__values_free(type, values, i);
             return NULL;
         }

@@ -5,7 +5,7 @@
 #include <millpond/error.h>
 #include <millpond/type.h>
 
-/* Room for `n` values, zeroed, aligned for the type. NULL: no memory. Given; free(3). */
+/* Room for `n` values, zeroed, aligned for the type. NULL: no memory, or more than there can be. Given; free(3). */
 void *mp__values_alloc(const mp_type *type, size_t n);
 /* A copy of `n` values and all they point to. NULL: why is in the fault. */
 void *mp__values_copy(const mp_type *type, const void *from, size_t n, mp__fault *fault);

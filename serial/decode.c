@@ -387,7 +387,7 @@ static bool gather_blocks(mp__decoder *d)
 {
     mp__block *block = d->blobs > 0 ? d->frame->block : NULL;
     if (block) {
-        block->next = block;
+        *block = (mp__block){.next = block};
         d->owner = block;
     }
     if (!wants_memory(d))

@@ -79,7 +79,7 @@ static bool begin_large(mp__frame_reader *reader, const mp__frame *frame, size_t
     mp__block *block = mp__memory.aligned_alloc(MP__BLOB_ALIGN, whole);
     if (!block)
         return fail(reader, MP_ENOMEM);
-    block->next = block;
+    *block = (mp__block){.next = block};
     size_t there = reader->end - reader->begin - header, taken = there < frame->size ? there : frame->size;
     memcpy(mp__block_payload(block), reader->buffer + reader->begin + header, taken);
     reader->begin += header + taken;

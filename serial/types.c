@@ -190,3 +190,23 @@ const char *mp__type_word(const mp_type *type)
     default: return others[type->kind];
     }
 }
+
+static bool same_field(const mp_field *one, const mp_field *other)
+{
+    return !strcmp(one->name, other->name) && one->offset == other->offset && one->count == other->count &&
+           mp__type_same(one->type, other->type);
+}
+
+bool mp__type_same(const mp_type *one, const mp_type *other)
+{
+    if (one == other)
+        return true;
+    if (one->kind != other->kind || one->size != other->size || one->count != other->count)
+        return false;
+    if (one->kind == MP__SPAN_OF)
+        return mp__type_same(one->element, other->element);
+    for (size_t i = 0; one->kind == MP__STRUCT && i < one->count; i++)
+        if (!same_field(&one->fields[i], &other->fields[i]))
+            return false;
+    return true;
+}

@@ -18,6 +18,9 @@ bool mp__type_has_pointer(const mp_type *type);
 #define MP__POINTER_REFUSED                                                                                                \
     "an mp_ptr means nothing in another process: use a thread pool, or send the data (mp_bytes, MP_SPAN)"
 
+/* True if values of one are values of the other, field by field: the same type may be described in several files. */
+bool mp__type_same(const mp_type *one, const mp_type *other);
+
 /* "int32", "double", "str", "span of point": for messages. Borrowed for ever. */
 const char *mp__type_word(const mp_type *type);
 

@@ -34,7 +34,8 @@ typedef struct mp_async_options {
 } mp_async_options;
 
 /* mp_pool_apply_async(pool, task, &input, .callback = f, .error_callback = g, .user = p): given, end it with mp_async_free.
- * What was wrong is the handle's error: the statuses of mp_pool_map. Does not wait. Python: Pool.apply_async. */
+ * What was wrong is the handle's error: the statuses of mp_pool_map, or MP_ESYSTEM: no thread for callbacks; and MP_ENOMEM,
+ * MP_EINVAL, MP_ELIMIT: the input cannot be copied. Does not wait. Python: Pool.apply_async. */
 MP__API mp_async *mp_pool_apply_async_task(mp_pool *pool, const mp_task *task, const void *input,
                                            const mp_async_options *options);
 
@@ -65,7 +66,8 @@ MP__API bool mp_async_successful(mp_async *async);
 /* What went wrong; status MP_OK: nothing; MP_ERUNNING: not ready yet. Borrowed until the handle is freed. */
 MP__API const mp_error *mp_async_error(mp_async *async);
 
-/* The status of each of its items, once it is ready; NULL before. Borrowed until the handle is freed. */
+/* The status of each of its items, once it is ready; NULL before, and of a call that was refused for its arguments. Borrowed until
+ * the handle is freed. */
 MP__API const mp_status *mp_async_statuses(mp_async *async);
 
 /* Ends every item that has not started with MP_ECANCELLED; what runs goes on, and can see it (mp_call_cancelled). Those that were

@@ -59,7 +59,8 @@ MP__API mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool orde
  * MP_EDEADLK: a task of this very pool, on its last free thread; MP_EINVAL: no stream; MP_EFOREIGN; MP_ETYPE: `out` points to
  * something of another size than a result; nothing is lost. Anything else is the failure of that item: `out` is zero. NULL: the
  * value is not wanted. With several threads that read, each result goes to one of them. After close a stream is read to its end;
- * after terminate what is left is MP_ETERMINATED, item by item; then MP_END. Python: IMapIterator.next. */
+ * after terminate what was taken from the input is MP_ETERMINATED, item by item, and so, once, is the rest; then MP_END.
+ * Python: IMapIterator.next. */
 MP__API mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeout, const mp_next_options *options);
 
 /* Why the last mp_iter_next of this thread's gave no result; status MP_OK: it gave one. Borrowed until this thread's next call of

@@ -57,7 +57,8 @@ typedef struct mp_pool_options {
     mp_hook initializer;            /* every worker runs it before its first item, replacements too. If it fails while the pool
                                        opens, opening fails with its status and message; later, after six failures in a row
                                        with no worker left, the pool is broken with that message */
-    mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last */
+    mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last; a
+                                       thread always, for what it has is the program's */
     ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items, its replacement being started before it leaves;
                                        0: never. Python counts chunks, we count items */
     const char *thread_name_prefix; /* workers, processes too, are called PREFIX_0, PREFIX_1, ... (the system shows 15 bytes of
@@ -85,15 +86,16 @@ MP__API mp_status mp_pool_close(mp_pool *pool);
 
 /* Close, and ends what waits or runs: every item that has no status yet gets MP_ETERMINATED at once, so that calls which
  * wait return. Worker processes get SIGTERM, and a second later SIGKILL. A thread cannot be ended: an item that runs ends as its
- * task returns (which mp_call_cancelled may hasten). Does not wait for workers (it takes about 20 ns for each item that gets its
- * status); again is fine; from anywhere, callbacks included. MP_EINVAL, MP_EFOREIGN as close. Python: Pool.terminate, which
- * leaves outstanding results waiting for ever. */
+ * task returns (which mp_call_cancelled may hasten), and a worker that runs its initializer leaves behind it. Does not wait for
+ * workers (it takes about 20 ns for each item that gets its status); again is fine; from anywhere, callbacks included.
+ * MP_EINVAL, MP_EFOREIGN as close. Python: Pool.terminate, which leaves outstanding results waiting for ever. */
 MP__API mp_status mp_pool_terminate(mp_pool *pool);
 
 /* Waits until every worker of a closed or terminated pool has left and been reaped, callbacks have run, and calls of other threads
  * that waited for items are through with the pool. Streams that nobody has read to their end are run to their end now, without
  * bound, and can still be read; so read them first. MP_ERUNNING: neither closed nor terminated; MP_ETIMEDOUT: not within
- * `timeout` seconds (MP_FOREVER; 0: a look), again is fine; MP_EDEADLK: from a task of this pool, or from its callback.
+ * `timeout` seconds (MP_FOREVER; 0: a look), again is fine; MP_EDEADLK: from a task of this pool, its callback, or the generator of
+ * one of its streams.
  * Python: Pool.join, which has no time-out. */
 #define mp_pool_join(...) MP__JOIN(__VA_ARGS__, MP_FOREVER, 0)
 #define MP__JOIN(pool, timeout, ...) mp_pool_join_for((pool), (timeout))
@@ -101,8 +103,8 @@ MP__API mp_status mp_pool_join_for(mp_pool *pool, double timeout);
 
 /* Frees the pool and sets `*pool` to NULL. A pool that was not joined is terminated and joined first. NULL is fine. No other
  * thread may begin to use the pool any more; handles and streams of it may be used, and freed, afterwards. From a callback of
- * its own, or a task on one of its threads, it is terminated, and what is left is freed when that has returned. In a process that
- * the pool does not belong to, nothing is ended or freed. */
+ * its own, a generator, or a task on one of its threads, it is terminated, and what is left is freed when that has returned. In a
+ * process that the pool does not belong to, nothing is ended or freed. */
 MP__API void mp_pool_free(mp_pool **pool);
 
 /* Changes how many workers there are, from 1 to 100000. More start at once; those that are too many leave when they are

@@ -85,9 +85,9 @@ MP__END
  * mp_none. */
 #define MP_TASK(f, I, O)                                                                                                   \
     MP__TASK_TYPES(f, I, O);                                                                                               \
-    static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
+    static mp_status mp__run_##f(const void *mp__i, void *mp__o, mp_call *mp__c)                                           \
     {                                                                                                                      \
-        return f((const I *)input, (O *)output, call);                                                                     \
+        return f((const I *)mp__i, (O *)mp__o, mp__c);                                                                     \
     }                                                                                                                      \
     MP__REGISTER(f, I, O)
 
@@ -98,18 +98,18 @@ MP__END
     MP__UNUSED typedef O mp__output_of_##f
 
 #define MP__REGISTER(f, I, O)                                                                                              \
-    static void mp__tell_##f(void (*callback)(void), const void *values, size_t n, bool all, void *user)                   \
+    static void mp__tell_##f(void (*mp__f)(void), const void *mp__v, size_t mp__n, bool mp__all, void *mp__u)              \
     {                                                                                                                      \
-        if (all)                                                                                                           \
-            ((void (*)(const O *, size_t, void *))callback)((const O *)values, n, user);                                   \
+        if (mp__all)                                                                                                       \
+            ((void (*)(const O *, size_t, void *))mp__f)((const O *)mp__v, mp__n, mp__u);                                  \
         else                                                                                                               \
-            ((void (*)(const O *, void *))callback)((const O *)values, user);                                              \
+            ((void (*)(const O *, void *))mp__f)((const O *)mp__v, mp__u);                                                 \
     }                                                                                                                      \
-    static mp_status mp__ask_##f(void (*next)(void), bool plain, void *item, void *user, mp_error *error)                  \
+    static mp_status mp__ask_##f(void (*mp__f)(void), bool mp__plain, void *mp__v, void *mp__u, mp_error *mp__e)           \
     {                                                                                                                      \
-        if (plain)                                                                                                         \
-            return ((bool (*)(I *, void *))next)((I *)item, user) ? MP_OK : MP_END;                                        \
-        return ((mp_status (*)(I *, void *, mp_error *))next)((I *)item, user, error);                                     \
+        if (mp__plain)                                                                                                     \
+            return ((bool (*)(I *, void *))mp__f)((I *)mp__v, mp__u) ? MP_OK : MP_END;                                     \
+        return ((mp_status (*)(I *, void *, mp_error *))mp__f)((I *)mp__v, mp__u, mp__e);                                  \
     }                                                                                                                      \
     extern const mp_task mp__task_##f __attribute__((visibility("hidden")));                                               \
     const mp_task mp__task_##f = {sizeof(mp_task), #f, __FILE__, __LINE__, &MP__TYPE(I), &MP__TYPE(O), mp__run_##f,        \
@@ -126,7 +126,8 @@ MP__END
     struct mp__needs_a_semicolon
 
 /* MP_TASK_DECLARE(function, input type, output type): for a header, so that other files of the same program or library can
- * pass a task that one of its files registers. */
+ * pass a task that one of its files registers. A task of another shared library is passed by what mp_task_find says, with
+ * mp_pool_map_task and the like. */
 #define MP_TASK_DECLARE(f, I, O)                                                                                           \
     MP__TASK_TYPES(f, I, O);                                                                                               \
     extern const mp_task mp__task_##f __attribute__((visibility("hidden")))
@@ -156,20 +157,20 @@ MP__END
 
 #define MP__FUNCTION_0(R, f, A, arguments)                                                                                 \
     MP__TASK_TYPES(f, A, R);                                                                                               \
-    static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
+    static mp_status mp__run_##f(const void *mp__i, void *mp__o, mp_call *mp__c)                                           \
     {                                                                                                                      \
-        MP__UNUSED const A *mp__in = input;                                                                                \
-        (void)call;                                                                                                        \
-        *(R *)output = f arguments;                                                                                        \
+        MP__UNUSED const A *mp__in = mp__i;                                                                                \
+        (void)mp__c;                                                                                                       \
+        *(R *)mp__o = f arguments;                                                                                         \
         return MP_OK;                                                                                                      \
     }                                                                                                                      \
     MP__REGISTER(f, A, R)
 #define MP__FUNCTION_1(R, f, A, arguments)                                                                                 \
     MP__TASK_TYPES(f, A, mp_none);                                                                                         \
-    static mp_status mp__run_##f(const void *input, void *output, mp_call *call)                                           \
+    static mp_status mp__run_##f(const void *mp__i, void *mp__o, mp_call *mp__c)                                           \
     {                                                                                                                      \
-        MP__UNUSED const A *mp__in = input;                                                                                \
-        (void)call, (void)output;                                                                                          \
+        MP__UNUSED const A *mp__in = mp__i;                                                                                \
+        (void)mp__c, (void)mp__o;                                                                                          \
         f arguments;                                                                                                       \
         return MP_OK;                                                                                                      \
     }                                                                                                                      \

@@ -22,8 +22,25 @@ static void set_standard_descriptors(void)
             dup2(null, fd);
 }
 
+/* All but the standard ones and these. First of all: the program may have had as many as it may have. */
+static void close_others(const int *fds, int count)
+{
+    for (int below = FIRST;;) {
+        int next = INT_MAX;
+        for (int i = 0; i < count; i++)
+            if (fds[i] >= below && fds[i] < next)
+                next = fds[i];
+        if (below < next)
+            mp__close_between(below, next == INT_MAX ? INT_MAX : next - 1);
+        if (next == INT_MAX)
+            return;
+        below = next + 1;
+    }
+}
+
 void mp__inherit_descriptors(int *fds, int count)
 {
+    close_others(fds, count);
     set_standard_descriptors();
     for (int i = 0; i < count; i++) {
         for (int j = i + 1; j < count; j++) /* out of the way: it has the number that this one is to get */

@@ -321,6 +321,8 @@ static bool take_frame(mp__link *link, mp__event *event)
         return nonsense(link, event, "results before a greeting");
     if (link->stage == MP__LINK_OTHER)
         return take_line(link, event);
+    if (link->frame.kind == MP__TASK)
+        return nonsense(link, event, "a task that nobody asked for");
     if (link->stage == MP__LINK_GREETED)
         return take_initialized(link, event);
     if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
@@ -382,10 +384,10 @@ static void describe_end(mp__link *link)
     bool known = link->distrusted; /* then the error says it already */
     int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
     int code = link->has_status && WIFEXITED(link->status) ? WEXITSTATUS(link->status) : -1;
-    const char *when = link->stage == MP__LINK_READY     ? "in the middle of its work"
-                       : link->stage == MP__LINK_GREETED ? "in its initializer"
-                       : link->terms->executed           ? "before it was ready: is mp_main called first in main?"
-                                                         : "before it was ready";
+    const char *early = link->stage == MP__LINK_READY     ? ""
+                        : link->stage == MP__LINK_GREETED ? " in its initializer"
+                                                          : " before it was ready";
+    const char *hint = link->stage == MP__LINK_UNHEARD && link->terms->executed ? "; is mp_main called first in main?" : "";
     const char *ours = code == MP__EXIT_SETUP ? ": it could not get the memory or the descriptors that it needs"
                        : code == MP__EXIT_PROTOCOL
                            ? ": its pipes or its memory were not as they should be; has a task written "
@@ -394,13 +396,13 @@ static void describe_end(mp__link *link)
     if (!known && signal) {
         const char *name = sigabbrev_np(signal), *text = sigdescr_np(signal);
         mp__failure(error, MP_ECRASHED, "the worker was killed by SIG%s (%s)%s%s%s", name ? name : "?",
-                    text ? text : "unknown", link->stage == MP__LINK_READY ? "" : " ",
-                    link->stage == MP__LINK_READY ? "" : when,
-                    signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "");
+                    text ? text : "unknown", early,
+                    signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "", hint);
     } else if (!known && code == MP__EXIT_MISMATCH && link->stage == MP__LINK_UNHEARD) {
         mp__failure(error, MP_EMISMATCH, "a worker was executed with another version of millpond than %s", mp_version());
     } else if (!known && code >= 0) {
-        mp__failure(error, MP_ECRASHED, "the worker exited with code %d %s%s", code, when, ours);
+        mp__failure(error, MP_ECRASHED, "the worker exited with code %d%s%s%s", code,
+                    *early ? early : " in the middle of its work", ours, hint);
     } else if (!known) {
         mp__failure(error, MP_ECRASHED, "the worker died with the process that it was forked from");
     }

@@ -4,9 +4,8 @@
  * is ready: reports from the zygote first, then links, each read until it is empty or has had its share. What a hook finds out
  * at once (a worker that cannot be started, the answer to a recall) is owed, and an eventfd among the descriptors says so.
  *
- * Runs under the pool's lock. Death of a
- * worker is believed when the zygote reports it, never from the end of a pipe: a child of a task's may hold that open, or have
- * closed it. Should the zygote itself die, its workers die with it and the pool is broken. */
+ * Runs under the pool's lock. Death of a worker is believed when the zygote reports it, never from the end of a pipe: a child of
+ * a task's may hold that open, or have closed it. Should the zygote itself die, its workers die with it and the pool is broken. */
 #include "pool/backend.h"
 #include "pool/failure.h"
 #include "pool/main.h"
@@ -309,13 +308,20 @@ static void recall(mp__workers *w, uint32_t slot)
 
 /* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
  * never sent is not cancelled. */
-static void cancel(mp__workers *w, uint32_t slot)
+/* What a wild task has written there is taken for all. */
+static uint64_t started(mp__workers *w, uint32_t slot)
 {
     const mp__link *link = w->links[slot];
     if (!link->shared)
-        return;
-    uint64_t started = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
-    atomic_store_explicit(&link->shared->cancelled, started < link->items ? started : link->items, memory_order_relaxed);
+        return 0;
+    uint64_t count = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
+    return count < link->items ? count : link->items;
+}
+
+static void cancel(mp__workers *w, uint32_t slot)
+{
+    if (w->links[slot]->shared)
+        atomic_store_explicit(&w->links[slot]->shared->cancelled, started(w, slot), memory_order_relaxed);
 }
 
 /* It leaves when it reads this, behind all that it was sent before. What is recalled meanwhile it does not start; the RESUME
@@ -559,6 +565,7 @@ const mp__backend mp__process_backend = {
     .send = send_item,
     .flush = flush,
     .recall = recall,
+    .started = started,
     .cancel = cancel,
     .stop = stop,
     .kill = kill_worker,

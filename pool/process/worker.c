@@ -5,8 +5,9 @@
  * is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
  *
  * It holds five descriptors: 0 is /dev/null, 1 and 2 are the program's, then its two pipes. It leaves by _exit, always: the
- * program's atexit handlers and unflushed files belong to the parent, or, where it was executed, to no one. Whatever else goes wrong here (no memory for a value, a
- * result that cannot be encoded) is its item's failure. */
+ * program's atexit handlers and unflushed files belong to the parent, or, where it was executed, to no one. Whatever else goes
+ * wrong here (no memory for a value, a result that cannot be encoded) is its item's failure. Only the initializer's failure is
+ * its own: it is answered, and the parent ends the worker. */
 #include "pool/process/worker.h"
 #include "pool/call.h"
 #include "pool/clock.h"

@@ -1,4 +1,5 @@
-/* The zygote: forked from the program when a pool opens, and nothing but a place to fork workers from.
+/* The zygote: forked from the program when a pool opens (for MP_FORKSERVER it has then executed it again), and nothing but a
+ * place to fork workers from, which for MP_SPAWN execute the program.
  *
  * One thread, no allocation, only system calls: whatever locks the program's other threads held at the fork stay where they
  * are. It waits for three things: packets from the owner, the death of a child, the death of the owner (the end of the control

@@ -90,6 +90,11 @@ static void recall(mp__workers *w, uint32_t slot)
     mp__news_tell(lane);
 }
 
+static uint64_t started(mp__workers *w, uint32_t slot)
+{
+    return w->lanes[slot]->alive ? mp__lane_started(w->lanes[slot]) : 0;
+}
+
 static void cancel(mp__workers *w, uint32_t slot)
 {
     mp__lane *lane = w->lanes[slot];
@@ -277,6 +282,7 @@ const mp__backend mp__thread_backend = {
     .send = send_item,
     .flush = flush,
     .recall = recall,
+    .started = started,
     .cancel = cancel,
     .stop = stop,
     .descriptor = descriptor,

@@ -2,6 +2,7 @@
  * own. */
 #include "tests/lib/check.h"
 #include "tests/lib/ledger.h"
+#include "tests/lib/methods.h"
 #include "tests/lib/proc.h"
 #include "tests/lib/rounds.h"
 #include "tests/lib/says.h"
@@ -250,7 +251,7 @@ CHECK(descriptors, standard_input_of_workers__is_empty)
     close(ends[1]);
 }
 
-CHECK(descriptors, limit_is_reached__open_says_so)
+CHECK_METHODS(descriptors, limit_is_reached__open_says_so)
 {
     struct rlimit limit;
     mp_pool *pool;
@@ -258,7 +259,7 @@ CHECK(descriptors, limit_is_reached__open_says_so)
     getrlimit(RLIMIT_NOFILE, &limit);
     for (rlim_t most = (rlim_t)proc_descriptors(getpid()) + 2; most < 60; most++) {
         setrlimit(RLIMIT_NOFILE, &(struct rlimit){most, limit.rlim_max});
-        mp_status status = mp_pool_open(&pool, .processes = 4, .error = &error);
+        mp_status status = mp_pool_open(&pool, .processes = 4, .start_method = method, .error = &error);
         setrlimit(RLIMIT_NOFILE, &limit);
         if (status == MP_OK) {
             cr_assert(eq(int, map_some(pool, 100), MP_OK));

@@ -1,0 +1,498 @@
+/* Executors: who takes tasks, and how it stops.
+ *
+ * An executor is a gate in front of a pool: it knows what it has sent and not got back (errands: futures and maps), refuses when it
+ * is shut or broken, makes submitters wait when it is full, and starts workers as they are needed where the pool is its own. All of
+ * that is under the pool's lock. Each errand holds the executor, so that it is there until the last has come back, whoever frees
+ * it; the pool is freed by who frees the executor, or, from inside, on a thread of its own.
+ *
+ *     OPEN -> SHUT      BROKEN: nothing can be repaired; what it had ends with MP_EBROKEN
+ *       `---> BROKEN */
+#include "futures/future.h"
+#include "pool/cpu.h"
+#include "pool/failure.h"
+#include "pool/stream.h"
+#include "pool/clock.h"
+#include "serial/memory.h"
+#include <millpond/executor.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { THREADS_MAX = 32, THREADS_MORE = 4 };
+
+typedef enum executor_state { OPEN, SHUT, BROKEN } executor_state;
+
+struct mp_executor {
+    /* fixed at open */
+    pid_t owner;
+    mp_pool *pool;
+    mp__dispatch *dispatch; /* held */
+    bool owns;              /* the pool */
+    bool break_on_crash;
+    uint32_t max_workers;
+    size_t max_queue; /* 0: no limit */
+    /* guarded by the pool's lock */
+    executor_state state;
+    mp_error why; /* BROKEN */
+    mp__errand *errands;
+    size_t left; /* how many */
+    unsigned holders;
+    pthread_cond_t changed; /* `left`, or `state` */
+};
+
+static mp_status check(const mp_executor *executor, mp_error *error)
+{
+    if (!executor)
+        return mp__failure(error, MP_EINVAL, "no executor: it was not opened, or freed already");
+    if (executor->owner != getpid())
+        return mp__failure(error, MP_EFOREIGN, "this executor belongs to process %d: open another one in this process",
+                           (int)executor->owner);
+    return MP_OK;
+}
+
+/* --- open and free ----------------------------------------------------------------------------------------------------------- */
+
+/* With the lock, or when nobody else has it; true: it is for the caller to free, without the lock. */
+static bool unhold(mp_executor *executor)
+{
+    return !--executor->holders;
+}
+
+static void free_executor(mp_executor *executor)
+{
+    mp__dispatch *d = executor->dispatch;
+    pthread_cond_destroy(&executor->changed);
+    free(executor);
+    mp__dispatch_unref(d);
+}
+
+static mp_status make(mp_executor **executor, mp_pool *pool, const mp_executor_options *options, mp_error *error)
+{
+    if (options->max_queue < 0)
+        return mp__failure(error, MP_EINVAL, ".max_queue is %td: it must be at least 1, or 0 for no limit", options->max_queue);
+    mp_executor *made = mp__memory.calloc(1, sizeof *made);
+    if (!made)
+        return mp__failure(error, MP_ENOMEM, "no memory for an executor");
+    made->owner = getpid();
+    made->pool = pool;
+    made->dispatch = pool->dispatch;
+    made->max_queue = (size_t)options->max_queue;
+    made->holders = 1;
+    mp__dispatch_ref(made->dispatch);
+    mp__dispatch_cond_init(&made->changed);
+    *executor = made;
+    return MP_OK;
+}
+
+static mp_status count_workers(const mp_executor_options *options, int *count, mp_error *error)
+{
+    *count = options->max_workers;
+    if (*count < 0 || *count > MP__PROCESSES_MAX)
+        return mp__failure(error, MP_EINVAL, ".max_workers is %d: it must be from 1 to %d, or 0 to have it chosen", *count,
+                           MP__PROCESSES_MAX);
+    if (*count)
+        return MP_OK;
+    mp_status status = mp__cpu_count(count, error);
+    if (!status && options->kind == MP_THREADS)
+        *count = *count + THREADS_MORE < THREADS_MAX ? *count + THREADS_MORE : THREADS_MAX;
+    return status;
+}
+
+/* One worker at first: the others come when they are needed. */
+static mp_status open_executor(mp_executor **executor, const mp_executor_options *options, mp_error *error)
+{
+    int count;
+    mp_pool *pool = NULL;
+    mp_status status = count_workers(options, &count, error);
+    if (!status)
+        status = mp_pool_open_with(&pool, &(mp_pool_options){.kind = options->kind,
+                                                             .processes = 1,
+                                                             .start_method = options->start_method,
+                                                             .initializer = options->initializer,
+                                                             .finalizer = options->finalizer,
+                                                             .maxtasksperchild = options->max_tasks_per_child,
+                                                             .thread_name_prefix = options->thread_name_prefix,
+                                                             .error = error});
+    if (!status)
+        status = make(executor, pool, options, error);
+    if (status) {
+        mp_pool_free(&pool);
+        return status;
+    }
+    (*executor)->owns = true;
+    (*executor)->break_on_crash = options->break_on_crash;
+    (*executor)->max_workers = (uint32_t)count;
+    return MP_OK;
+}
+
+mp_status mp_executor_open_with(mp_executor **executor, const mp_executor_options *options)
+{
+    static const mp_executor_options none;
+    options = options ? options : &none;
+    mp_error unwanted, *error = options->error ? options->error : &unwanted;
+    if (!executor)
+        return mp__failure(error, MP_EINVAL, "nowhere to put the executor: pass the address of an mp_executor pointer");
+    *executor = NULL;
+    int cancelling;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
+    mp_status status = open_executor(executor, options, error);
+    pthread_setcancelstate(cancelling, NULL);
+    return status ? status : mp__no_failure(error);
+}
+
+mp_status mp_executor_over_with(mp_executor **executor, mp_pool *pool, const mp_executor_options *options)
+{
+    static const mp_executor_options none;
+    options = options ? options : &none;
+    mp_error unwanted, *error = options->error ? options->error : &unwanted;
+    if (!executor)
+        return mp__failure(error, MP_EINVAL, "nowhere to put the executor: pass the address of an mp_executor pointer");
+    *executor = NULL;
+    mp_status status = mp__pool_check(pool, error);
+    if (!status)
+        status = make(executor, pool, options, error);
+    return status ? status : mp__no_failure(error);
+}
+
+mp_pool *mp_executor_pool(mp_executor *executor)
+{
+    return check(executor, NULL) == MP_OK ? executor->pool : NULL;
+}
+
+/* --- errands ------------------------------------------------------------------------------------------------------------------ */
+
+static void take_errand(mp_executor *executor, mp__errand *errand)
+{
+    errand->executor = executor;
+    errand->previous = NULL;
+    errand->next = executor->errands;
+    if (errand->next)
+        errand->next->previous = errand;
+    executor->errands = errand;
+    executor->left++;
+    executor->holders++;
+}
+
+void mp__errand_over(mp__errand *errand)
+{
+    mp_executor *executor = errand->executor;
+    if (!executor)
+        return;
+    errand->executor = NULL;
+    if (errand->previous)
+        errand->previous->next = errand->next;
+    else
+        executor->errands = errand->next;
+    if (errand->next)
+        errand->next->previous = errand->previous;
+    executor->left--;
+    mp__dispatch_tell(executor->dispatch, &executor->changed);
+    if (unhold(executor))
+        free_executor(executor); /* the dispatch has its pool's reference while this runs */
+}
+
+/* The pool ends what it has with MP_ETERMINATED; who asked for that is not to blame. */
+void mp__errand_crashed(mp__errand *errand, mp_error *error)
+{
+    mp_executor *executor = errand->executor;
+    if (!executor)
+        return;
+    if (executor->state == BROKEN && error->status == MP_ETERMINATED) {
+        error->status = MP_EBROKEN;
+        strcpy(error->message, executor->why.message);
+    } else if (executor->break_on_crash && error->status == MP_ECRASHED && executor->state != BROKEN) {
+        executor->state = BROKEN;
+        (void)mp__failure(&executor->why, MP_EBROKEN, "a worker died, and the executor with it (.break_on_crash): %.250s",
+                          error->message);
+        mp__core_terminate(mp__dispatch_core(executor->dispatch));
+        mp__dispatch_tell(executor->dispatch, &executor->changed);
+    }
+}
+
+/* With the lock: MP_OK, or why nothing is taken. */
+static mp_status is_open(const mp_executor *executor, mp_error *error)
+{
+    if (executor->state == BROKEN) {
+        *error = executor->why;
+        return MP_EBROKEN;
+    }
+    if (executor->state == SHUT)
+        return mp__failure(error, MP_ECLOSED, "the executor was shut down: open another one");
+    return MP_OK;
+}
+
+/* One more worker if none idles. What fails here fails nobody: those that are there do the work. */
+static void grow(mp_executor *executor)
+{
+    mp__core_counts counts = mp__core_get_counts(mp__dispatch_core(executor->dispatch));
+    uint64_t wanted = counts.pending < executor->max_workers ? counts.pending : executor->max_workers;
+    if (executor->owns && wanted > counts.wanted)
+        (void)mp__dispatch_resize_locked(executor->dispatch, (uint32_t)wanted, NULL);
+}
+
+/* --- submit ------------------------------------------------------------------------------------------------------------------- */
+
+static mp_future *future_of(mp__errand *errand)
+{
+    return (mp_future *)((char *)errand - offsetof(mp_future, errand));
+}
+
+static bool can_revoke(mp_future *future)
+{
+    return future->state == MP__PENDING && !mp__dispatch_runs(future->dispatch, &future->sent.array.job, 0);
+}
+
+static void revoke_future(mp__errand *errand)
+{
+    mp_future *future = future_of(errand);
+    if (can_revoke(future))
+        mp__core_cancel(mp__dispatch_core(future->dispatch), &future->sent.array.job.core);
+}
+
+static void settle_future(mp__errand *errand)
+{
+    mp_future *future = future_of(errand);
+    if (can_revoke(future))
+        mp__future_cancelled(future);
+}
+
+static bool has_room(const void *of)
+{
+    const mp_executor *executor = of;
+    return executor->state != OPEN || !executor->max_queue || executor->left < executor->max_queue;
+}
+
+static mp_status wait_for_room(mp_executor *executor, const mp__guard *guard, const mp_submit_options *options, mp_error *error)
+{
+    double timeout = options->nowait ? 0 : options->timeout > 0 ? options->timeout : MP_FOREVER;
+    mp_status status =
+        mp__dispatch_wait(executor->dispatch, guard, &(mp__awaited){has_room, executor, &executor->changed}, timeout);
+    if (status == MP_ETIMEDOUT)
+        return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", executor->left);
+    if (status)
+        return mp__failure(error, status, "%s", mp_status_text(status));
+    return is_open(executor, error);
+}
+
+static mp_status send(mp_executor *executor, mp_future *future, const mp_submit_options *options)
+{
+    mp__guard guard;
+    mp__dispatch *d = executor->dispatch;
+    mp__dispatch_enter(d, &guard);
+    mp_status status = wait_for_room(executor, &guard, options, &future->error);
+    if (!status)
+        status = mp__dispatch_submit(d, &future->sent.array.job, &future->error);
+    if (!status) {
+        future->dispatch = d;
+        mp__dispatch_ref(d);
+        atomic_fetch_add_explicit(&future->holders, 1, memory_order_relaxed);
+        future->errand = (mp__errand){.revoke = revoke_future, .settle = settle_future};
+        take_errand(executor, &future->errand);
+        grow(executor);
+        mp__dispatch_acted(d);
+    }
+    mp__dispatch_leave(d, &guard);
+    return status;
+}
+
+mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void *input, const mp_submit_options *options)
+{
+    static const mp_submit_options none;
+    mp_future *future = mp__future_make(NULL);
+    if (!future)
+        return mp__future_no_memory();
+    mp_status status = check(executor, &future->error);
+    if (!status)
+        status = mp__sent_prepare(&future->sent, executor->pool, task, input, 1, 0, &future->error);
+    if (!status) {
+        future->type = task->output;
+        status = send(executor, future, options ? options : &none);
+    }
+    if (status)
+        mp__future_refuse(future);
+    return future;
+}
+
+/* --- map ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct map_errand {
+    mp__errand errand; /* first */
+    mp__stream *stream;
+} map_errand;
+
+static void revoke_map(mp__errand *errand)
+{
+    mp__stream *stream = ((map_errand *)errand)->stream;
+    mp_error error;
+    (void)mp__failure(&error, MP_ECANCELLED, "the executor was shut down and its futures were cancelled");
+    mp__core_cancel(mp__dispatch_core(stream->dispatch), &stream->job.core);
+    mp__stream_end_input(stream, &error);
+}
+
+/* What stands for the executor before stands for the errand after. */
+static mp_status admit_map(void *user, mp__stream *stream, mp_error *error)
+{
+    mp_executor *executor = user;
+    mp_status status = is_open(executor, error);
+    map_errand *map = status ? NULL : mp__memory.calloc(1, sizeof *map);
+    if (!map)
+        return status ? status : mp__failure(error, MP_ENOMEM, "no memory for a map");
+    map->stream = stream;
+    map->errand.revoke = revoke_map;
+    stream->terms.user = map;
+    take_errand(executor, &map->errand);
+    return MP_OK;
+}
+
+static void map_over(void *user)
+{
+    mp__errand_over(user);
+    free(user);
+}
+
+/* As many workers as there is work for: the stream has been fed. */
+static void grow_for(mp_executor *executor)
+{
+    mp__guard guard;
+    mp__dispatch_enter(executor->dispatch, &guard);
+    if (executor->state == OPEN)
+        grow(executor);
+    mp__dispatch_leave(executor->dispatch, &guard);
+}
+
+mp_iter *mp_executor_map_task(mp_executor *executor, const mp_task *task, const void *items, size_t n,
+                              const mp_executor_map_options *options)
+{
+    static const mp_executor_map_options none;
+    options = options ? options : &none;
+    mp__source source = {.items = items, .n = n};
+    mp_imap_options how = {.chunksize = options->chunksize, .buffersize = options->buffersize};
+    if (!options->buffersize) { /* everything in this call */
+        how.buffersize = n < PTRDIFF_MAX ? (ptrdiff_t)(n ? n : 1) : PTRDIFF_MAX;
+        how.bufferbytes = SIZE_MAX;
+    }
+    mp__stream_terms terms = {.runs_on = true, .admit = admit_map, .over = map_over, .user = executor};
+    if (options->timeout > 0)
+        terms.deadline = mp__clock_deadline(options->timeout);
+    mp_iter *stream = mp__stream_open(executor ? executor->pool : NULL, task, true, &source, &how, &terms);
+    if (stream->dispatch)
+        grow_for(executor);
+    return stream;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------------------ */
+
+/* All are asked before events are looked at: those may take any of them out of the list. */
+static void cancel_all(mp_executor *executor)
+{
+    for (mp__errand *errand = executor->errands; errand; errand = errand->next)
+        errand->revoke(errand);
+    mp__dispatch_look(executor->dispatch);
+    for (mp__errand *errand = executor->errands, *next; errand; errand = next) {
+        next = errand->next; /* settling one takes no other away */
+        if (errand->settle)
+            errand->settle(errand);
+    }
+}
+
+static bool nothing_left(const void *of)
+{
+    return !((const mp_executor *)of)->left;
+}
+
+static void shut(mp_executor *executor, bool cancels)
+{
+    mp__dispatch *d = executor->dispatch;
+    if (executor->state == OPEN)
+        executor->state = SHUT;
+    if (cancels)
+        cancel_all(executor);
+    if (executor->owns)
+        mp__core_close(mp__dispatch_core(d));
+    mp__dispatch_tell(d, &executor->changed); /* who waits for room learns that there will be none */
+    mp__dispatch_acted(d);
+}
+
+mp_status mp_executor_shutdown(mp_executor *executor, bool wait, bool cancel_futures)
+{
+    mp__guard guard;
+    mp_status status = check(executor, NULL);
+    if (status)
+        return status;
+    mp__dispatch *d = executor->dispatch;
+    bool inside = mp__dispatch_inside(d);
+    mp__dispatch_enter(d, &guard);
+    mp__core_time(mp__dispatch_core(d), mp__now());
+    shut(executor, cancel_futures);
+    if (wait && !inside)
+        status = mp__dispatch_wait(d, &guard, &(mp__awaited){nothing_left, executor, &executor->changed}, MP_FOREVER);
+    mp__dispatch_leave(d, &guard);
+    if (wait && inside)
+        return MP_EDEADLK;
+    return status || !wait || !executor->owns ? status : mp_pool_join(executor->pool);
+}
+
+static mp_status end_workers(mp_executor *executor, void (*how)(mp__dispatch *d))
+{
+    mp__guard guard;
+    mp_status status = check(executor, NULL);
+    if (status || !executor->owns)
+        return status ? status : MP_EINVAL;
+    mp__dispatch_enter(executor->dispatch, &guard);
+    if (executor->state == OPEN)
+        executor->state = SHUT;
+    mp__dispatch_tell(executor->dispatch, &executor->changed);
+    mp__dispatch_leave(executor->dispatch, &guard);
+    how(executor->dispatch);
+    return MP_OK;
+}
+
+mp_status mp_executor_terminate_workers(mp_executor *executor)
+{
+    return end_workers(executor, mp__dispatch_terminate);
+}
+
+mp_status mp_executor_kill_workers(mp_executor *executor)
+{
+    return end_workers(executor, mp__dispatch_kill);
+}
+
+void mp_executor_free(mp_executor **executor)
+{
+    if (!executor || !*executor)
+        return;
+    mp_executor *old = *executor;
+    *executor = NULL;
+    if (old->owner != getpid())
+        return;
+    mp__guard guard;
+    bool inside = mp_executor_shutdown(old, true, false) == MP_EDEADLK;
+    mp_pool *pool = old->owns ? old->pool : NULL;
+    mp__dispatch *d = old->dispatch;
+    mp__dispatch_enter(d, &guard);
+    bool last = unhold(old);
+    mp__dispatch_leave(d, &guard);
+    if (last)
+        free_executor(old);
+    if (pool && inside)
+        mp__pool_end_elsewhere(pool);
+    else
+        mp_pool_free(&pool);
+}
+
+mp_executor *mp__executor_enter(const mp_executor_options *options)
+{
+    mp_executor *executor;
+    mp_error error;
+    mp_executor_options told = *options;
+    if (!told.error)
+        told.error = &error;
+    if (mp_executor_open_with(&executor, &told) != MP_OK && !options->error)
+        mp_perror(&error); /* a block that is silently skipped would be a riddle */
+    return executor;
+}
+
+void mp__executor_leave(mp_executor **executor)
+{
+    mp_executor_free(executor);
+}

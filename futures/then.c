@@ -1,0 +1,97 @@
+/* A follow-up task: a future for a task on another future's result.
+ *
+ * The future that is given is one of one's own (own.c): nobody can submit what is not there yet. When the first is done, its last
+ * callback submits the task with its result, where it lies; when that is done, its callback hands the result on. Whichever fails,
+ * is cancelled or cannot be submitted, ends it likewise. Runs on callback threads. The link between the two holds all that it
+ * needs, the executor but for its being freed: that waits for the callbacks of what was submitted to it, and later the
+ * submission is refused. */
+#include "futures/future.h"
+#include "pool/failure.h"
+#include "serial/memory.h"
+#include "serial/types.h"
+#include <millpond/executor.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct link {
+    mp_future *given; /* held */
+    mp_executor *executor;
+    const mp_task *task;
+} link;
+
+static void end(link *l, const mp_error *error)
+{
+    (void)mp_future_set_exception(l->given, error);
+    mp_future_free(&l->given);
+    free(l);
+}
+
+static void hand_on(mp_future *second, void *user)
+{
+    link *l = user;
+    const mp_error *error = mp_future_exception(second, 0);
+    mp_error failed;
+    if (error->status == MP_OK) {
+        mp_status status = mp_future_set_result(l->given, mp__future_value(second));
+        error = &failed;
+        (void)mp__failure(&failed, status ? status : MP_EDONE, "the result cannot be handed on");
+    }
+    end(l, error); /* what is done already stays as it is */
+}
+
+static void follow_up(mp_future *first, void *user)
+{
+    link *l = user;
+    const mp_error *error = mp_future_exception(first, 0);
+    mp_error none = {.status = MP_ECANCELLED};
+    if (error->status != MP_OK || !mp_future_set_running_or_notify_cancel(l->given)) {
+        end(l, error->status ? error : &none);
+        return;
+    }
+    mp_future *second = mp_submit_task(l->executor, l->task, mp__future_value(first), NULL);
+    mp_status status = mp_future_add_done_callback(second, hand_on, l);
+    mp_future_free(&second);
+    if (status) {
+        mp_error failed;
+        (void)mp__failure(&failed, status, "no memory for a follow-up task");
+        end(l, &failed);
+    }
+}
+
+static mp_status check(const mp_future *future, const mp_executor *executor, const mp_task *task, mp_error *error)
+{
+    if (!future || !executor || !task)
+        return mp__failure(error, MP_EINVAL, "no %s", !future ? "future" : !executor ? "executor" : "task");
+    if (future->type && task->layout == sizeof *task && !mp__type_same(future->type, task->input))
+        return mp__failure(error, MP_ETYPE, "task '%s' takes a '%s', and the future gives a '%s'", task->name, task->input->name,
+                           future->type->name);
+    return MP_OK;
+}
+
+mp_future *mp_future_then_task(mp_future *future, mp_executor *executor, const mp_task *task)
+{
+    mp_future *given = mp__future_make(task && task->layout == sizeof *task ? task->output : NULL);
+    link *l = mp__memory.malloc(sizeof *l);
+    if (!given || !l) {
+        mp_future_free(&given);
+        free(l);
+        return mp__future_no_memory();
+    }
+    *l = (link){.given = mp_future_ref(given), .executor = executor, .task = task};
+    mp_status status = check(future, executor, task, &given->error);
+    if (status) {
+        mp__future_refuse(given);
+    } else {
+        status = mp_future_add_done_callback(future, follow_up, l);
+        if (status) {
+            (void)mp__failure(&given->error, status, "no memory for a follow-up task");
+            mp__future_refuse(given);
+        }
+    }
+    if (status) {
+        mp_future_free(&l->given);
+        free(l);
+    }
+    return given;
+}
