@@ -8,10 +8,10 @@
  *     OPEN -> SHUT      BROKEN: nothing can be repaired; what it had ends with MP_EBROKEN
  *       `---> BROKEN */
 #include "futures/future.h"
+#include "pool/clock.h"
 #include "pool/cpu.h"
 #include "pool/failure.h"
 #include "pool/stream.h"
-#include "pool/clock.h"
 #include "serial/memory.h"
 #include <millpond/executor.h>
 #include <stdlib.h>
@@ -69,7 +69,8 @@ static void free_executor(mp_executor *executor)
 static mp_status make(mp_executor **executor, mp_pool *pool, const mp_executor_options *options, mp_error *error)
 {
     if (options->max_queue < 0)
-        return mp__failure(error, MP_EINVAL, ".max_queue is %td: it must be at least 1, or 0 for no limit", options->max_queue);
+        return mp__failure(error, MP_EINVAL, ".max_queue is %td: it must be at least 1, or 0 for no limit",
+                           options->max_queue);
     mp_executor *made = mp__memory.calloc(1, sizeof *made);
     if (!made)
         return mp__failure(error, MP_ENOMEM, "no memory for an executor");
@@ -227,7 +228,7 @@ static void grow(mp_executor *executor)
     mp__core_counts counts = mp__core_get_counts(mp__dispatch_core(executor->dispatch));
     uint64_t wanted = counts.pending < executor->max_workers ? counts.pending : executor->max_workers;
     if (executor->owns && wanted > counts.wanted)
-        (void)mp__dispatch_resize_locked(executor->dispatch, (uint32_t)wanted, NULL);
+        (void)mp__dispatch_resize_locked(executor->dispatch, (uint32_t)wanted);
 }
 
 /* --- submit ------------------------------------------------------------------------------------------------------------------- */
@@ -262,7 +263,8 @@ static bool has_room(const void *of)
     return executor->state != OPEN || !executor->max_queue || executor->left < executor->max_queue;
 }
 
-static mp_status wait_for_room(mp_executor *executor, const mp__guard *guard, const mp_submit_options *options, mp_error *error)
+static mp_status wait_for_room(mp_executor *executor, const mp__guard *guard, const mp_submit_options *options,
+                               mp_error *error)
 {
     double timeout = options->nowait ? 0 : options->timeout > 0 ? options->timeout : MP_FOREVER;
     mp_status status =

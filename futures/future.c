@@ -18,20 +18,35 @@
 #include <time.h>
 #include <unistd.h>
 
-static const mp_error no_future = {.status = MP_EINVAL, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+static const mp_error no_future = {.status = MP_EINVAL,
+                                   .item = MP_NO_ITEM,
+                                   .worker = MP_NO_WORKER,
+                                   .exit_code = -1,
                                    .message = "no future: it was freed already"};
-static const mp_error foreign = {.status = MP_EFOREIGN, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+static const mp_error foreign = {.status = MP_EFOREIGN,
+                                 .item = MP_NO_ITEM,
+                                 .worker = MP_NO_WORKER,
+                                 .exit_code = -1,
                                  .message = "the future belongs to another process"};
-static const mp_error not_done = {.status = MP_ETIMEDOUT, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+static const mp_error not_done = {.status = MP_ETIMEDOUT,
+                                  .item = MP_NO_ITEM,
+                                  .worker = MP_NO_WORKER,
+                                  .exit_code = -1,
                                   .message = "the future is not done yet"};
-static const mp_error deadlock = {.status = MP_EDEADLK, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1,
+static const mp_error deadlock = {.status = MP_EDEADLK,
+                                  .item = MP_NO_ITEM,
+                                  .worker = MP_NO_WORKER,
+                                  .exit_code = -1,
                                   .message = "a task would wait for its own pool, on its last free thread"};
 
-static mp_future no_memory = {
-    .own = PTHREAD_MUTEX_INITIALIZER,
-    .state = MP__FINISHED,
-    .changed = PTHREAD_COND_INITIALIZER,
-    .error = {.status = MP_ENOMEM, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1, .message = "no memory for a future"}};
+static mp_future no_memory = {.own = PTHREAD_MUTEX_INITIALIZER,
+                              .state = MP__FINISHED,
+                              .changed = PTHREAD_COND_INITIALIZER,
+                              .error = {.status = MP_ENOMEM,
+                                        .item = MP_NO_ITEM,
+                                        .worker = MP_NO_WORKER,
+                                        .exit_code = -1,
+                                        .message = "no memory for a future"}};
 
 mp_future *mp__future_no_memory(void)
 {
@@ -213,8 +228,7 @@ static void future_done(mp__job *job)
     mp__future_unhold(future); /* the engine's; the dispatch has its pool's reference while this runs */
 }
 
-const mp__job_kind mp__future_kind = {
-    .locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = future_done};
+const mp__job_kind mp__future_kind = {.locate = mp__array_job_locate, .ended = mp__array_job_ended, .done = future_done};
 
 void mp__future_refuse(mp_future *future)
 {
@@ -346,7 +360,8 @@ static mp_status wait_done(mp_future *future, double timeout)
     if (!future->dispatch)
         status = wait_own(future, timeout);
     else
-        status = mp__dispatch_wait(future->dispatch, &guard.guard, &(mp__awaited){done_of, future, &future->changed}, timeout);
+        status =
+            mp__dispatch_wait(future->dispatch, &guard.guard, &(mp__awaited){done_of, future, &future->changed}, timeout);
     mp__future_unlock(future, &guard);
     return status;
 }

@@ -4,7 +4,7 @@
 #define MP__FUTURES_FUTURE_H
 #include "pool/callbacks.h"
 #include "pool/sent.h"
-#include <millpond/future.h>
+#include <millpond/executor.h>
 #include <stdatomic.h>
 
 /*     PENDING --> RUNNING --> FINISHED      RUNNING: of one's own only; whether an executor's runs is asked of its worker

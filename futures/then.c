@@ -14,13 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct link {
+typedef struct follower {
     mp_future *given; /* held */
     mp_executor *executor;
     const mp_task *task;
-} link;
+} follower;
 
-static void end(link *l, const mp_error *error)
+static void end(follower *l, const mp_error *error)
 {
     (void)mp_future_set_exception(l->given, error);
     mp_future_free(&l->given);
@@ -29,7 +29,7 @@ static void end(link *l, const mp_error *error)
 
 static void hand_on(mp_future *second, void *user)
 {
-    link *l = user;
+    follower *l = user;
     const mp_error *error = mp_future_exception(second, 0);
     mp_error failed;
     if (error->status == MP_OK) {
@@ -42,7 +42,7 @@ static void hand_on(mp_future *second, void *user)
 
 static void follow_up(mp_future *first, void *user)
 {
-    link *l = user;
+    follower *l = user;
     const mp_error *error = mp_future_exception(first, 0);
     mp_error none = {.status = MP_ECANCELLED};
     if (error->status != MP_OK || !mp_future_set_running_or_notify_cancel(l->given)) {
@@ -64,21 +64,21 @@ static mp_status check(const mp_future *future, const mp_executor *executor, con
     if (!future || !executor || !task)
         return mp__failure(error, MP_EINVAL, "no %s", !future ? "future" : !executor ? "executor" : "task");
     if (future->type && task->layout == sizeof *task && !mp__type_same(future->type, task->input))
-        return mp__failure(error, MP_ETYPE, "task '%s' takes a '%s', and the future gives a '%s'", task->name, task->input->name,
-                           future->type->name);
+        return mp__failure(error, MP_ETYPE, "task '%s' takes a '%s', and the future gives a '%s'", task->name,
+                           task->input->name, future->type->name);
     return MP_OK;
 }
 
 mp_future *mp_future_then_task(mp_future *future, mp_executor *executor, const mp_task *task)
 {
     mp_future *given = mp__future_make(task && task->layout == sizeof *task ? task->output : NULL);
-    link *l = mp__memory.malloc(sizeof *l);
+    follower *l = mp__memory.malloc(sizeof *l);
     if (!given || !l) {
         mp_future_free(&given);
         free(l);
         return mp__future_no_memory();
     }
-    *l = (link){.given = mp_future_ref(given), .executor = executor, .task = task};
+    *l = (follower){.given = mp_future_ref(given), .executor = executor, .task = task};
     mp_status status = check(future, executor, task, &given->error);
     if (status) {
         mp__future_refuse(given);

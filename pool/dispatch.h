@@ -48,7 +48,7 @@ void mp__dispatch_look(mp__dispatch *dispatch);
 /* Takes back what of the job has not started, as far as that can be done at once; what ended by it has ended when this returns. */
 void mp__dispatch_revoke(mp__dispatch *dispatch, mp__job *job);
 /* As mp__dispatch_resize. */
-mp_status mp__dispatch_resize_locked(mp__dispatch *dispatch, uint32_t workers, mp_error *error);
+mp_status mp__dispatch_resize_locked(mp__dispatch *dispatch, uint32_t workers);
 
 /* What a thread waits for: `is_there`, looked at under the lock; `changed` is signalled when it may have come true. */
 typedef struct mp__awaited {

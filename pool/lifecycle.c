@@ -224,7 +224,7 @@ static mp_status make_room(mp__dispatch *d, uint32_t slots)
     return status;
 }
 
-mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers, mp_error *error)
+mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
 {
     mp__core_time(d->core, mp__now());
     mp__core_state state = mp__core_get_state(d->core);
@@ -235,18 +235,14 @@ mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers, mp_error
         status = mp__core_resize(d->core, workers);
     if (!status)
         mp__dispatch_acted(d);
-    else if (status == MP_EDEADLK)
-        mp__failure(error, status, "%u tasks wait for this pool on its own threads: it needs more of them than that", d->blocked);
-    else
-        mp__dispatch_why(d, status, error);
     return status;
 }
 
-mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers, mp_error *error)
+mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
 {
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
-    mp_status status = mp__dispatch_resize_locked(d, workers, error);
+    mp_status status = mp__dispatch_resize_locked(d, workers);
     mp__dispatch_leave(d, &guard);
     return status;
 }

@@ -30,8 +30,8 @@ typedef struct mp__streams {
 
 /* What an executor's map asks for beyond the options. */
 typedef struct mp__stream_terms {
-    uint64_t deadline;        /* of all its results; 0: none */
-    bool runs_on;             /* left before anything was read, what was submitted still runs */
+    uint64_t deadline; /* of all its results; 0: none */
+    bool runs_on;      /* left before anything was read, what was submitted still runs */
     /* With the lock. The stream is about to be submitted: MP_OK, or why not; and it is over, if it was: every item has ended, and
      * no more come. NULL: nobody asks. */
     mp_status (*admit)(void *user, mp__stream *stream, mp_error *error);

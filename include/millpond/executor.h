@@ -15,8 +15,8 @@ MP__BEGIN
 typedef struct mp_executor mp_executor;
 
 typedef struct mp_executor_options {
-    mp_kind kind;                   /* 0: MP_PROCESSES */
-    int max_workers;                /* 0: for threads min(32, mp_cpu_count() + 4), for processes mp_cpu_count(). One starts at once, the
+    mp_kind kind;    /* 0: MP_PROCESSES */
+    int max_workers; /* 0: for threads min(32, mp_cpu_count() + 4), for processes mp_cpu_count(). One starts at once, the
                                        others when something is submitted and none idles */
     const char *thread_name_prefix; /* as mp_pool_options, and so are the next four */
     mp_start_method start_method;
@@ -56,7 +56,8 @@ MP__API mp_status mp_executor_over_with(mp_executor **executor, mp_pool *pool, c
 /* mp_submit(executor, task, &input): one call of the task. Given; never NULL: what cannot be submitted is a future that is FINISHED
  * with the reason: the statuses of mp_pool_apply; MP_ECLOSED: after shutdown; MP_EBROKEN; MP_EFULL: no room in time. The input is
  * copied with all it points to. Waits only for room. Python: Executor.submit. */
-MP__API mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void *input, const mp_submit_options *options);
+MP__API mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void *input,
+                                  const mp_submit_options *options);
 
 /* mp_future_then(future, executor, task): a future for `task` on the result of `future`, submitted when that is there; if there is none,
  * it ends as that one did. The task must take what the other gives (MP_ETYPE). Cancelling it does not cancel `future`. Given. */
@@ -96,7 +97,8 @@ MP__END
 #define mp_executor_open(...) MP__EXECUTOR_OPEN(__VA_ARGS__, .mp__end = 0)
 #define MP__EXECUTOR_OPEN(executor, ...) mp_executor_open_with((executor), &(mp_executor_options){__VA_ARGS__})
 #define mp_executor_over(executor, ...) MP__EXECUTOR_OVER(executor, __VA_ARGS__, .mp__end = 0)
-#define MP__EXECUTOR_OVER(executor, pool, ...) mp_executor_over_with((executor), (pool), &(mp_executor_options){__VA_ARGS__})
+#define MP__EXECUTOR_OVER(executor, pool, ...)                                                                             \
+    mp_executor_over_with((executor), (pool), &(mp_executor_options){__VA_ARGS__})
 
 #define mp_submit(executor, ...) MP__SUBMIT(executor, __VA_ARGS__, .mp__end = 0)
 #define MP__SUBMIT(executor, f, input, ...)                                                                                \
@@ -115,9 +117,9 @@ MP__END
 #define MP_WITH_EXECUTOR(...) MP__WITH_EXECUTOR(__VA_ARGS__, .mp__end = 0)
 #define MP__WITH_EXECUTOR(executor, ...) MP__WITH_EXECUTOR_(executor, mp__once_##executor, __VA_ARGS__)
 #define MP__WITH_EXECUTOR_(executor, once, ...)                                                                            \
-    for (mp_executor * executor __attribute__((cleanup(mp__executor_leave))) =                                             \
-                           mp__executor_enter(&(mp_executor_options){__VA_ARGS__}),                                        \
-                           *once = executor;                                                                               \
+    for (mp_executor * executor                                                                                            \
+             __attribute__((cleanup(mp__executor_leave))) = mp__executor_enter(&(mp_executor_options){__VA_ARGS__}),       \
+             *once = executor;                                                                                             \
          once; once = NULL)
 
 #endif /* C */

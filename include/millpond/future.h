@@ -40,7 +40,8 @@ MP__API const mp_error *mp_future_exception(mp_future *future, double timeout);
  * everything of it is over already: now, on this thread. mp_future_result may return before they run. Inside one every call works,
  * but mp_executor_shutdown with wait and mp_executor_free of its own executor do not wait. MP_OK; MP_ENOMEM; MP_EINVAL; MP_EFOREIGN.
  * Python: Future.add_done_callback. */
-MP__API mp_status mp_future_add_done_callback(mp_future *future, void (*callback)(mp_future *future, void *user), void *user);
+MP__API mp_status mp_future_add_done_callback(mp_future *future, void (*callback)(mp_future *future, void *user),
+                                              void *user);
 
 /* One more holder of the future; returns it. And one less: sets `*future` to NULL; the last one frees it, but its task goes on and
  * its callbacks run. NULL is fine. */
