@@ -32,10 +32,10 @@ void *mp__values_copy(const mp_type *type, const void *from, size_t n, mp__fault
         (void)mp__fault_set(fault, MP_ENOMEM, 0, "no memory for %zu values", n);
         return NULL;
     }
-    if (!mp__type_owns(type)) {
+    if (!mp__type_owns(type) && n)
         memcpy(values, from, n * type->size);
+    if (!mp__type_owns(type))
         return values;
-    }
     for (size_t i = 0; i < n; i++) {
         const unsigned char *one = (const unsigned char *)from + i * type->size;
         if (mp__copy(type, one, values + i * type->size, NULL, fault) != MP_OK) {

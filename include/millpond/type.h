@@ -13,7 +13,7 @@
  *
  * Memory. What a task receives is borrowed until it returns. What a task puts into its result is copied when it returns;
  * mp_call_alloc (task.h) gives memory that lives until then. What a call gives back, through `out`, owns its memory: one
- * mp_free frees what any number of results own. What a handle or a future shows is its own, and mp_free of that does no harm. */
+ * mp_free frees what any number of results own. What a handle shows is the handle's own: it lives as long, and mp_free of it frees nothing. */
 #ifndef MILLPOND_TYPE_H
 #define MILLPOND_TYPE_H
 #include <millpond/status.h>

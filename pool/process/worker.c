@@ -58,6 +58,7 @@ typedef struct worker {
     void *input, *output; /* room for one value each */
     size_t room;
     mp__buffer scratch; /* what the input points to */
+    bool past_hooks; /* items have begun: what looks like a hook now is what is left of a pipe that a task has read from */
     const mp_task *finalizer;
     void *last_input; /* of the finalizer */
     char name[MP_NAME_MAX];
@@ -255,6 +256,7 @@ static bool take_input(worker *w, mp__frame *frame, const mp_task *task, const c
 
 static void run_item(worker *w, mp__frame *frame)
 {
+    w->past_hooks = true;
     size_t item = w->next_item++;
     if (!w->task)
         leave(MP__EXIT_PROTOCOL);
@@ -279,8 +281,9 @@ static void run_item(worker *w, mp__frame *frame)
 static void initialize(worker *w, mp__frame *frame)
 {
     const mp_task *task = w->task;
-    if (!task)
+    if (!task || w->past_hooks)
         leave(MP__EXIT_PROTOCOL);
+    w->past_hooks = true;
     if (take_input(w, frame, task, "its input cannot be read")) {
         mp_status status = run_task(w, task, w->input, MP_NO_ITEM, UINT64_MAX);
         fflush(stdout);
@@ -297,9 +300,9 @@ static void initialize(worker *w, mp__frame *frame)
 static void keep_last_input(worker *w, mp__frame *frame)
 {
     mp__fault fault = {0};
-    w->finalizer = w->task;
-    if (!w->finalizer)
+    if (!w->task || w->finalizer || w->past_hooks)
         leave(MP__EXIT_PROTOCOL);
+    w->finalizer = w->task;
     const mp_type *type = w->finalizer->input;
     w->last_input = mp__memory.aligned_alloc(64, (type->size + 63) / 64 * 64);
     if (!w->last_input || mp__decode_result(type, frame, w->last_input, &fault) != MP_OK)
