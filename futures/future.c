@@ -262,7 +262,8 @@ void mp__future_cancelled(mp_future *future)
 static void cancel_pending(mp_future *future, bool *calls)
 {
     if (future->dispatch) {
-        if (runs(future))
+        mp__dispatch_look(future->dispatch);
+        if (mp__future_is_done(future) || runs(future))
             return;
         mp__dispatch_revoke(future->dispatch, &future->sent.array.job);
         if (mp__future_is_done(future) || runs(future))
@@ -288,12 +289,15 @@ bool mp_future_cancel(mp_future *future)
     return cancelled;
 }
 
+/* What has happened on the worker and has not been told yet counts: two items do not run on one worker at a time. */
 static bool ask(mp_future *future, bool (*what)(mp_future *future))
 {
     mp__future_guard guard;
     if (check(future) != MP_OK)
         return false;
     mp__future_lock(future, &guard);
+    if (future->dispatch && future->state == MP__PENDING)
+        mp__dispatch_look(future->dispatch);
     bool answer = what(future);
     mp__future_unlock(future, &guard);
     return answer;

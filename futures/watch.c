@@ -55,7 +55,7 @@ static void tell(mp__watch *watch)
     watcher->done++;
     watcher->failed += future->state == MP__FINISHED && future->error.status;
     show(watcher);
-    pthread_cond_signal(&watcher->changed);
+    pthread_cond_broadcast(&watcher->changed); /* several may wait, and the last one is all that they wait for */
     pthread_mutex_unlock(&watcher->lock);
 }
 

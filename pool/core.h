@@ -81,6 +81,7 @@ typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATE
 enum {
     MP__WINDOW_NS = 400000,     /* work on a worker at a time: two chunks of half of it each */
     MP__WINDOW_ITEMS = 16384,   /* and never more items than that */
+    MP__ALONE_NS = 1000000,     /* calls of one item that takes this long, or nobody knows how long, are sent one by one */
     MP__RECALL_ITEM_NS = 50000, /* items at least this long are worth taking back from a neighbour at once */
     MP__RECALL_NS = 200000,     /* others when their worker has shown no progress for this long */
     MP__FAILURES_MAX = 6,       /* lives in a row that came to nothing: when no place has done better, the core is broken */

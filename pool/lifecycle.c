@@ -166,17 +166,24 @@ void mp__dispatch_unref(mp__dispatch *d)
         free_memory(d);
 }
 
+/* With the lock, when no thread drives any more: no child, thread or descriptor is left. Handles look, but find it ended. */
+static void close_backend(mp__dispatch *d)
+{
+    if (d->workers)
+        d->backend->close(d->workers);
+    d->workers = NULL;
+    close_descriptors(d);
+}
+
 void mp__dispatch_free(mp__dispatch **dispatch)
 {
     mp__dispatch *d = *dispatch;
     mp__guard guard;
     *dispatch = NULL;
-    mp__dispatch_enter(d, &guard); /* handles look, but find it ended */
-    while (d->joiners)             /* another thread's join may still be waiting for ours to end */
+    mp__dispatch_enter(d, &guard);
+    while (d->joiners) /* another thread's join may still be waiting for ours to end */
         pthread_cond_wait(&d->ended_now, &d->lock);
-    d->backend->close(d->workers);
-    d->workers = NULL;
-    close_descriptors(d);
+    close_backend(d);
     mp__dispatch_leave(d, &guard);
     mp__dispatch_unref(d);
 }
@@ -252,7 +259,7 @@ static bool is_over(const mp__dispatch *d)
     return d->ended && !d->callers && mp__callbacks_idle(&d->callbacks);
 }
 
-/* The first to join reaps the threads. */
+/* The first to join reaps the threads, and closes what they used. */
 static void reap_threads_drops_lock(mp__dispatch *d)
 {
     pthread_t callbacks;
@@ -264,6 +271,8 @@ static void reap_threads_drops_lock(mp__dispatch *d)
     if (callbacks_are_mine)
         pthread_join(callbacks, NULL);
     mp__driver_lock(d);
+    if (io_is_mine)
+        close_backend(d);
 }
 
 mp_status mp__dispatch_join(mp__dispatch *d, double timeout)

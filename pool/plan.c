@@ -83,9 +83,19 @@ static size_t job_unit(const mp__core_job *job)
 }
 
 /* How many items of this job a worker should have at a time: at least two chunks. */
+/* A call of one item that may take long does not go to a worker that has something to do: it would begin behind calls that came
+ * later and went to others, and if one of those waits for it, for ever. */
+static bool goes_alone(const mp__core *core, const mp__core_job *job)
+{
+    uint64_t item_ns = core->paces[job->task].item_ns;
+    return job->n == 1 && !job->open && (!item_ns || item_ns >= MP__ALONE_NS);
+}
+
 static size_t job_window(const mp__core *core, const mp__core_job *job)
 {
     size_t window = core->paces[job->task].window, unit = job_unit(job);
+    if (goes_alone(core, job))
+        return 1;
     size_t least = unit <= SIZE_MAX / 2 ? 2 * unit : SIZE_MAX;
     return window > least ? window : least;
 }
@@ -225,6 +235,8 @@ static bool slot_takes(const mp__slot *slot)
     return slot->state == MP__SLOT_READY && !slot->asked;
 }
 
+static bool older_first(mp__core *core, const mp__slot *idle, const mp__core_job *job);
+
 /* One piece; and more from the jobs behind it when it was the last of its own. A job that cannot be given (no chunk to be
  * had) does not keep those behind it from being given; one of which the slot has enough does, for its turn comes first. A life
  * that idles because it may have too little of what there is makes room for one that may have more: no piece that came back is
@@ -233,8 +245,10 @@ void mp__plan_slot(mp__core *core, mp__slot *slot)
 {
     if (!slot_takes(slot))
         return;
-    mp__core_job *common = core->queue.head, *own = core->places[slot->place].pinned.head, *job;
+    mp__core_job *common = core->queue.head, *own = core->places[slot->place].pinned.head, *job = older(common, own);
     bool too_much = false;
+    if (job && !slot->items && older_first(core, slot, job))
+        return;
     while ((job = older(common, own))) {
         *(job == own ? &own : &common) = job->next;
         gift given = give(core, slot, job);
@@ -277,6 +291,48 @@ static uint64_t recall_due(const mp__core *core, const mp__slot *slot)
     return long_items ? slot->recalled_at : slot->moved_at + MP__RECALL_NS;
 }
 
+/* Without a chunk to cut its queue with: another time. */
+static void slot_recall(mp__core *core, mp__slot *slot)
+{
+    slot->moved_at = core->now;
+    slot->recalled_at = core->now + MP__RECALL_NS;
+    slot->asked = core->spare_count > chunk_reserve(core);
+    if (slot->asked)
+        mp__slot_want(core, slot, MP__ACT_RECALL);
+}
+
+/* The oldest call of one item that a slot has behind its first `stays` items; NULL: none. */
+static const mp__core_job *oldest_behind(const mp__slot *slot, uint64_t stays)
+{
+    const mp__core_job *oldest = NULL;
+    uint64_t before = 0;
+    for (const mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next) {
+        before += chunk->count;
+        if (before > stays && chunk->job->n == 1 && !chunk->job->pin && (!oldest || chunk->job->number < oldest->number))
+            oldest = chunk->job;
+    }
+    return oldest;
+}
+
+/* Calls begin in the order in which they came, as far as that can be: an idle slot does not get this job as long as an older one
+ * is stuck behind what another worker does. That is taken back first. */
+static bool older_first(mp__core *core, const mp__slot *idle, const mp__core_job *job)
+{
+    bool waits = false;
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        mp__slot *slot = core->slots[i];
+        if (slot == idle || slot->items < 2 || !slot_works(slot))
+            continue;
+        const mp__core_job *oldest = oldest_behind(slot, 1);
+        if (!oldest || oldest->number >= job->number)
+            continue;
+        if (recall_due(core, slot) <= core->now)
+            slot_recall(core, slot);
+        waits |= slot->asked;
+    }
+    return waits;
+}
+
 /* True if more slots idle than are being asked already: an answer brings work for one at least. */
 static bool someone_idles(const mp__core *core)
 {
@@ -300,16 +356,6 @@ uint64_t mp__plan_deadline(const mp__core *core)
             soonest = due;
     }
     return soonest;
-}
-
-/* Without a chunk to cut its queue with: another time. */
-static void slot_recall(mp__core *core, mp__slot *slot)
-{
-    slot->moved_at = core->now;
-    slot->recalled_at = core->now + MP__RECALL_NS;
-    slot->asked = core->spare_count > chunk_reserve(core);
-    if (slot->asked)
-        mp__slot_want(core, slot, MP__ACT_RECALL);
 }
 
 /* Those that have most, first. */
@@ -338,7 +384,7 @@ void mp__plan_all(mp__core *core, const mp__slot *last)
     for (uint32_t i = 0; i < core->slot_count && something_waits(core); i++) {
         mp__slot *slot = core->slots[i];
         mp__core_job *first = slot != last && slot_takes(slot) && !slot->items ? slot_first(core, slot) : NULL;
-        if (first)
+        if (first && !older_first(core, slot, first))
             give(core, slot, first);
     }
     for (uint32_t i = 0; i < core->slot_count && something_waits(core); i++)

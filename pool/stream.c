@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BUCKETS_MIN = 64, FIRST_RESULTS = 4 };
+enum { BUCKETS_MIN = 64, PARTS_FROM = 256, FIRST_RESULTS = 4 };
 
 /* --- cells --------------------------------------------------------------------------------------------------------------- */
 
@@ -356,10 +356,11 @@ static bool take_from_array(mp__stream *stream)
     return true;
 }
 
-/* Not for every result that is read, but when there is room for a good part of it. */
+/* Where there is much room not for every result that is read, but for a good part of it at a time. */
 bool mp__stream_hungry(const mp__stream *stream)
 {
-    bool some = stream->held <= stream->buffersize / 2 || stream->dispatch->streams.unbound;
+    size_t part = stream->buffersize < PARTS_FROM ? 1 : stream->buffersize / 2;
+    bool some = stream->held <= stream->buffersize - part || stream->dispatch->streams.unbound;
     return some && !stream->input_over && mp__stream_room(stream);
 }
 

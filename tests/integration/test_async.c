@@ -217,7 +217,7 @@ static void expect_refused(mp_async *async, mp_status status)
     cr_assert(mp_async_ready(async));
     cr_assert(not(mp_async_successful(async)));
     cr_assert(eq(int, mp_async_error(async)->status, status), "%s", mp_async_error(async)->message);
-    cr_assert(ne(int, mp_async_error(async)->message[0], 0));
+    cr_assert(ne(chr, mp_async_error(async)->message[0], 0));
     cr_assert(eq(sz, mp_async_error(async)->item, MP_NO_ITEM));
     cr_assert(eq(int, mp_async_wait(async, 0), MP_OK));
     cr_assert(eq(int, mp_async_get(async, NULL, 0), status));

@@ -97,18 +97,22 @@ EACH_KIND(closing, with_an_endless_stream__join_times_out_until_it_is_left)
 
 /* ---- terminate, free ---- */
 
-/* What is left: each item once, with its result or as terminated; then the end. On threads two were running, and have ended. */
-static void expect_terminated(mp_iter *iter, int left)
+/* What is left: each of the `taken` items once, with its result or as terminated; if the input had more, that is told once, last;
+ * then the end. On threads two were running, and have ended. */
+static void expect_terminated(mp_iter *iter, int taken, bool more)
 {
-    int ended = 0, others = 0, result = 0;
+    int told = 0, others = 0, rest = 0, result = 0;
     mp_status status;
-    while ((status = mp_iter_next(iter, &result, PROMPT)) != MP_END) {
-        ended += status == MP_ETERMINATED;
-        others += status == MP_OK;
+    size_t index;
+    while ((status = mp_iter_next(iter, &result, PROMPT, .index = &index)) != MP_END) {
         cr_assert(status == MP_OK || status == MP_ETERMINATED, "status %d", status);
-        cr_assert(le(int, ended + others, left));
+        cr_assert(zero(int, rest), "something comes behind the rest");
+        rest += index == SIZE_MAX;
+        told += index != SIZE_MAX;
+        others += status == MP_OK;
     }
-    cr_assert(eq(int, ended + others, left));
+    cr_assert(eq(int, told, taken));
+    cr_assert(eq(int, rest, more));
     cr_assert(le(int, others, 2));
     cr_assert(eq(int, mp_iter_next(iter, &result, PROMPT), MP_END));
 }
@@ -118,11 +122,11 @@ EACH_KIND(ending, the_pool__the_rest_of_an_array_is_terminated_item_by_item)
     mp_pool *pool = OPEN_POOL(.processes = 2);
     fill(items, 100);
     mp_iter *ordered = mp_pool_imap(pool, hold_or_see, items, 100, .chunksize = 3);
-    cr_assert(SOON(the_board()->begun == 2));
     mp_iter *unordered = mp_pool_imap_unordered(pool, hold_or_see, items, 100, .chunksize = 3, .buffersize = 10);
+    cr_assert(SOON(the_board()->begun == 2 && stats_of(pool).accepted == 110));
     cr_assert(eq(int, mp_pool_terminate(pool), MP_OK));
-    expect_terminated(ordered, 100);
-    expect_terminated(unordered, 100);
+    expect_terminated(ordered, 100, false);
+    expect_terminated(unordered, 10, true);
     cr_assert(eq(int, mp_pool_join(pool, PROMPT), MP_OK));
     cr_assert(eq(int, the_board()->begun, 2));
     mp_iter_free(&ordered);
@@ -158,9 +162,9 @@ EACH_KIND(ending, the_pool_by_free__streams_outlive_it)
     fill(items, 100);
     mp_iter *array = mp_pool_imap(pool, hold_or_see, items, 100, .chunksize = 3);
     mp_iter *generated = mp_pool_imap_from(pool, add_one, ask, &from, .buffersize = 20);
-    cr_assert(SOON(the_board()->begun >= 1));
+    cr_assert(SOON(the_board()->begun >= 1 && stats_of(pool).accepted >= 100));
     mp_pool_free(&pool);
-    expect_terminated(array, 100);
+    expect_terminated(array, 100, false);
     while ((status = mp_iter_next(generated, &result, PROMPT)) != MP_END) {
         cr_assert(status == MP_OK || status == MP_ETERMINATED, "status %d", status);
         cr_assert(le(int, ++count, 22));

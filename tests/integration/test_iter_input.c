@@ -226,6 +226,80 @@ EACH_KIND(input, that_blocks__delays_no_terminate)
     mp_pool_free(&pool);
 }
 
+/* ---- from inside a generator ---- */
+
+typedef struct insider {
+    mp_pool *pool;
+    _Atomic int status, done;
+    void (*act)(struct insider *);
+} insider;
+
+/* One item, then what it is to do, then the end. */
+static bool act_inside(int *item, void *user)
+{
+    insider *me = user;
+    if (me->done++ == 0) {
+        *item = 1;
+        return true;
+    }
+    me->act(me);
+    return false;
+}
+
+static void map_in_generator(insider *me)
+{
+    int item = 1, result = 0;
+    me->status = (int)mp_pool_map(me->pool, add_one, &item, 1, &result);
+}
+
+static void join_in_generator(insider *me)
+{
+    mp_pool_close(me->pool);
+    me->status = (int)mp_pool_join(me->pool, PROMPT);
+}
+
+static void free_in_generator(insider *me)
+{
+    mp_pool_free(&me->pool);
+}
+
+static mp_status play(insider *me, void (*act)(insider *))
+{
+    *me = (insider){.pool = OPEN_POOL(.processes = 1), .act = act};
+    mp_iter *iter = mp_pool_imap_from(me->pool, add_one, act_inside, me);
+    cr_assert(SOON(me->done == 2));
+    mp_status status;
+    do
+        status = mp_iter_next(iter, results, PROMPT);
+    while (status == MP_OK || status == MP_ETERMINATED);
+    mp_iter_free(&iter);
+    return status;
+}
+
+EACH_KIND(input, that_uses_its_pool__works)
+{
+    insider me;
+    cr_assert(eq(int, play(&me, map_in_generator), MP_END));
+    cr_assert(eq(int, me.status, MP_OK));
+    close_join_free(&me.pool);
+}
+
+EACH_KIND(input, that_joins_its_pool__is_refused)
+{
+    insider me;
+    cr_assert(eq(int, play(&me, join_in_generator), MP_END));
+    cr_assert(eq(int, me.status, MP_EDEADLK));
+    cr_assert(eq(int, mp_pool_join(me.pool, PROMPT), MP_OK));
+    mp_pool_free(&me.pool);
+}
+
+EACH_KIND(input, that_frees_its_pool__ends_it_afterwards)
+{
+    insider me;
+    cr_assert(eq(int, play(&me, free_in_generator), MP_END));
+    cr_assert(zero(ptr, me.pool));
+}
+
 /* ---- how far ahead ---- */
 
 EACH_KIND(bounds, generator__is_asked_at_most_buffersize_ahead_of_the_reader)

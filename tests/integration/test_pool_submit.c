@@ -67,7 +67,7 @@ static void expect_refused(const mp_pool_options *options, mp_status status)
     cr_assert(eq(int, mp_pool_open_with(&pool, &with), status), "%s", error.message);
     cr_assert(zero(ptr, pool));
     cr_assert(eq(int, error.status, status));
-    cr_assert(ne(int, error.message[0], 0));
+    cr_assert(ne(chr, error.message[0], 0));
 }
 
 EACH_KIND(options, negative_processes__are_refused)

@@ -296,6 +296,23 @@ ON_THREADS(waits, join_of_its_own_pool__is_refused)
     mp_pool_free(&own);
 }
 
+static mp_status broadcast_inside(const int *in, int *out, mp_call *call)
+{
+    int both[2];
+    (void)call;
+    *out = mp_pool_broadcast(own, add_one, in, both, 2);
+    return MP_OK;
+}
+MP_TASK(broadcast_inside, int, int);
+
+ON_THREADS(waits, broadcast_on_its_own_pool__is_refused)
+{
+    own = OPEN_POOL(.processes = 2);
+    cr_assert(eq(int, mp_pool_apply(own, broadcast_inside, items, results), MP_OK));
+    cr_assert(eq(int, results[0], MP_EDEADLK));
+    close_join_free(&own);
+}
+
 static mp_status free_inside(const int *in, int *out, mp_call *call)
 {
     (void)call;

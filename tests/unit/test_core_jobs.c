@@ -1,6 +1,7 @@
 /* Jobs that are more than an array: pinned to a place, or open; and results that come many at a time. */
 #include "tests/unit/core_pool.h"
 
+TestSuite(single, .timeout = 60);
 TestSuite(core_jobs, .timeout = 60);
 
 /* --- pinned ------------------------------------------------------------------------------------------------------------ */
@@ -298,5 +299,41 @@ CHECK(core_jobs, results__more_than_were_sent__only_those_are_taken)
     cr_assert_not(nonsense);
     cr_assert_eq(mp__core_results(core, 0, 1, 4, &item, &nonsense), 0);
     cr_assert(nonsense);
+    pool_ends();
+}
+
+/* ---- calls of one item ---- */
+
+CHECK(single, single_calls__of_unknown_length__one_for_each_worker_at_a_time)
+{
+    mp__core_job jobs[4];
+    pool_starts(2);
+    ready(0);
+    for (uint32_t i = 0; i < 3; i++)
+        submit(&jobs[i], 1, 0);
+    cr_assert(sent[0] == 1);
+    ready(1);
+    cr_assert(sent[0] == 1 && sent[1] == 1);
+    submit(&jobs[3], 1, 0);
+    cr_assert(sent[0] == 1 && sent[1] == 1, "nobody has more than it runs");
+    pool_ends();
+}
+
+CHECK(single, single_calls__stuck_behind_a_busy_worker__begin_before_later_ones)
+{
+    mp__core_job jobs[6];
+    pool_starts(2);
+    items_take(100000);
+    ready(0);
+    for (uint32_t i = 0; i < 6; i++)
+        submit(&jobs[i], 1, 0);
+    uint64_t first = sent[0];
+    cr_assert(first > 1 && first < 6, "%lu", (unsigned long)first);
+    at(MP__RECALL_NS);
+    ready(1);
+    cr_assert_eq(asked_times(MP__ACT_RECALL), 1);
+    cr_assert_eq(sent[1], 0, "those behind come first");
+    recalled(0, 1);
+    cr_assert(sent[1] > 0);
     pool_ends();
 }
