@@ -99,21 +99,24 @@ EACH_KIND(submit, on_one_worker__runs_in_the_order_of_the_calls)
     free_futures(futures, N);
 }
 
-/* With two workers the next that runs is always the first that waits: a task may rely on those before it. */
-EACH_KIND(submit, on_two_workers__none_is_overtaken)
+/* With two workers the next that runs is the first that waits: a task may rely on those before it. All of these are long, for short
+ * ones may travel in company. */
+EACH_KIND(submit, of_long_tasks_on_two_workers__none_is_overtaken)
 {
+    enum { LONG = 20 };
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
-    mp_future *futures[N];
-    for (int i = 0; i < N; i++)
+    mp_future *futures[LONG];
+    for (int i = 0; i < LONG; i++)
         futures[i] = SUBMIT(executor, latch, i);
-    for (int i = 0; i + 1 < N; i++) {
+    for (int i = 0; i + 1 < LONG; i++) {
         cr_assert(SOON(the_board()->begun == i + 2));
         cr_assert(eq(int, the_board()->times[i + 1], 1), "%d is overtaken", i + 1);
+        nap_us(3000);
         LET_GO(i + 1);
     }
     LET_ALL_GO();
     mp_executor_free(&executor);
-    free_futures(futures, N);
+    free_futures(futures, LONG);
 }
 
 /* So many at once stopped Python's: a full pipe that only wakes. */
