@@ -18,10 +18,17 @@ typedef struct mp__guard {
 void mp__dispatch_enter(mp__dispatch *dispatch, mp__guard *guard);
 void mp__dispatch_leave(mp__dispatch *dispatch, const mp__guard *guard);
 
+/* What breaks the pool for good, where a pool by itself would go on. */
+typedef struct mp__fragile {
+    bool by_initializer; /* one that fails, or dies, in any worker */
+    bool by_crash;       /* a worker that dies unasked */
+} mp__fragile;
+
 /* What `mp__dispatch_open` is told beside the backend's own configuration. */
 typedef struct mp__dispatch_config {
     mp__backend_config backend; /* `slots` is filled in */
     uint64_t life_items;        /* as mp__core_config */
+    mp__fragile fragile;
 } mp__dispatch_config;
 
 /* Opens the backend, starts every worker, and waits until all are ready; then starts the I/O thread. On failure nothing is

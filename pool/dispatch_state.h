@@ -10,11 +10,14 @@
 
 typedef struct mp__measure { /* of one slot: to tell the core how long items take */
     uint64_t busy_ns, items;
+    bool ready; /* this life is through with its initializer */
 } mp__measure;
 
 struct mp__dispatch {
     /* fixed at open */
     const mp__backend *backend;
+    bool has_initializer;
+    mp__fragile fragile;
     mp__workers *workers;
     int wake;   /* eventfd: whoever drives sleeps longer than it should now */
     int events; /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
