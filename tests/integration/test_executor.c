@@ -30,8 +30,9 @@ EACH_KIND(open, options_that_cannot_be__are_refused)
     expect_not_open((mp_executor_options){OPTIONS, .max_workers = 100001}, MP_EINVAL);
     expect_not_open((mp_executor_options){OPTIONS, .max_workers = 1, .max_queue = -1}, MP_EINVAL);
     expect_not_open((mp_executor_options){OPTIONS, .max_workers = 1, .max_tasks_per_child = -1}, MP_EINVAL);
-    expect_not_open((mp_executor_options){OPTIONS, .max_workers = 1, .thread_name_prefix = "0123456789012345678901234567890123456789+"},
-                    MP_EINVAL);
+    expect_not_open(
+        (mp_executor_options){OPTIONS, .max_workers = 1, .thread_name_prefix = "0123456789012345678901234567890123456789+"},
+        MP_EINVAL);
 }
 
 CHECK(open, kinds_and_methods_that_are_none__are_refused)
@@ -94,6 +95,23 @@ EACH_KIND(submit, on_one_worker__runs_in_the_order_of_the_calls)
         cr_assert(eq(int, the_board()->times[i], 1), "%d is not the next", i);
         LET_GO(i + 1);
     }
+    mp_executor_free(&executor);
+    free_futures(futures, N);
+}
+
+/* With two workers the next that runs is always the first that waits: a task may rely on those before it. */
+EACH_KIND(submit, on_two_workers__none_is_overtaken)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
+    mp_future *futures[N];
+    for (int i = 0; i < N; i++)
+        futures[i] = SUBMIT(executor, latch, i);
+    for (int i = 0; i + 1 < N; i++) {
+        cr_assert(SOON(the_board()->begun == i + 2));
+        cr_assert(eq(int, the_board()->times[i + 1], 1), "%d is overtaken", i + 1);
+        LET_GO(i + 1);
+    }
+    LET_ALL_GO();
     mp_executor_free(&executor);
     free_futures(futures, N);
 }
@@ -365,6 +383,6 @@ EACH_KIND(left, as_completed__holds_its_futures)
         cr_assert(eq(int, mp_future_result(one, &got, 0), MP_OK));
         sum += got;
     }
-    cr_assert(eq(int, sum, N * (N + 1) / 2));
+    cr_assert(eq(int, sum, N *(N + 1) / 2));
     mp_as_completed_free(&each);
 }

@@ -93,27 +93,29 @@ typedef struct operation {
     state after[STATES];
 } operation;
 
-#define SAME {PENDING, RUNNING, CANCELLED, FINISHED, FAILED}
+#define SAME                                                                                                               \
+    {                                                                                                                      \
+        PENDING, RUNNING, CANCELLED, FINISHED, FAILED                                                                      \
+    }
 #define FAILURE (MP_EUSER + 5) /* how a FAILED one has failed */
 
 static const operation cancel = {"cancel", do_cancel, {1, 0, 1, 0, 0}, {CANCELLED, RUNNING, CANCELLED, FINISHED, FAILED}};
 static const operation cancelled = {"cancelled", do_cancelled, {0, 0, 1, 0, 0}, SAME};
 static const operation is_running = {"running", do_running, {0, 1, 0, 0, 0}, SAME};
 static const operation done = {"done", do_done, {0, 0, 1, 1, 1}, SAME};
-static const operation result = {
-    "result", do_result, {MP_ETIMEDOUT, MP_ETIMEDOUT, MP_ECANCELLED, MP_OK, FAILURE}, SAME};
+static const operation result = {"result", do_result, {MP_ETIMEDOUT, MP_ETIMEDOUT, MP_ECANCELLED, MP_OK, FAILURE}, SAME};
 static const operation exception = {
     "exception", do_exception, {MP_ETIMEDOUT, MP_ETIMEDOUT, MP_ECANCELLED, MP_OK, FAILURE}, SAME};
 static const operation set_running = {
     "set_running_or_notify_cancel", do_set_running, {1, 0, 0, 0, 0}, {RUNNING, RUNNING, CANCELLED, FINISHED, FAILED}};
 static const operation set_result = {"set_result",
-                               do_set_result,
-                               {MP_OK, MP_OK, MP_EDONE, MP_EDONE, MP_EDONE},
-                               {FINISHED, FINISHED, CANCELLED, FINISHED, FAILED}};
+                                     do_set_result,
+                                     {MP_OK, MP_OK, MP_EDONE, MP_EDONE, MP_EDONE},
+                                     {FINISHED, FINISHED, CANCELLED, FINISHED, FAILED}};
 static const operation set_exception = {"set_exception",
-                                  do_set_exception,
-                                  {MP_OK, MP_OK, MP_EDONE, MP_EDONE, MP_EDONE},
-                                  {FAILED, FAILED, CANCELLED, FINISHED, FAILED}};
+                                        do_set_exception,
+                                        {MP_OK, MP_OK, MP_EDONE, MP_EDONE, MP_EDONE},
+                                        {FAILED, FAILED, CANCELLED, FINISHED, FAILED}};
 static const operation add_callback = {"add_done_callback", do_add_callback, {0, 0, 1, 1, 1}, SAME};
 
 /* An executor's futures are for nobody else to finish, or to start. */
@@ -246,6 +248,20 @@ EACH_KIND(result, before_it_is_done__times_out_and_works_later)
     cr_assert(eq(int, mp_future_exception(future, MP_FOREVER)->status, MP_OK));
     mp_future_free(&future);
     mp_executor_free(&executor);
+}
+
+EACH_KIND(result, that_is_there__does_not_wait_for_the_next_task_on_its_worker)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
+    mp_future *futures[4] = {SUBMIT(executor, latch, 0), SUBMIT(executor, mark, 1), SUBMIT(executor, mark, 2),
+                             SUBMIT(executor, latch, 3)};
+    LET_GO(1);
+    for (int i = 0; i < 3; i++)
+        EXPECT_RESULT(futures[i], i + 1);
+    cr_assert(not(mp_future_done(futures[3])));
+    LET_ALL_GO();
+    mp_executor_free(&executor);
+    free_futures(futures, 4);
 }
 
 EACH_KIND(result, failure__says_the_same_each_time)

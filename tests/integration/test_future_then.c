@@ -213,13 +213,15 @@ EACH_KIND(any, one_succeeds__is_it_and_what_waits_is_cancelled)
     mp_future *futures[6] = {SUBMIT(executor, latch, 5), SUBMIT(executor, mark, -1)};
     EXPECT_STATUS(futures[1], MP_EUSER + 1);
     cr_assert(SOON(the_board()->times[5] == 1));
-    for (int i = 2; i < 6; i++)
-        futures[i] = SUBMIT(executor, latch, i - 2);
+    futures[2] = SUBMIT(executor, latch, 0);
     cr_assert(SOON(the_board()->times[0] == 1));
-    LET_GO(1); /* the third succeeds; of those behind it one may have begun by then */
+    for (int i = 3; i < 6; i++)
+        futures[i] = SUBMIT(executor, latch, i - 2);
+    LET_GO(1); /* the third succeeds; one of those behind it may have begun by then */
     mp_future *first = mp_when_any(futures, 6, PROMPT);
     cr_assert(eq(ptr, first, futures[2]));
-    cr_assert(mp_future_cancelled(futures[4]) && mp_future_cancelled(futures[5]));
+    cr_assert(
+        ge(int, mp_future_cancelled(futures[3]) + mp_future_cancelled(futures[4]) + mp_future_cancelled(futures[5]), 2));
     cr_assert(not(mp_future_done(futures[0])), "what runs goes on");
     LET_ALL_GO();
     mp_executor_free(&executor);

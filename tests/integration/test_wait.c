@@ -56,7 +56,9 @@ EACH_KIND(wait, for_all__returns_when_all_are_done)
 EACH_KIND(wait, for_the_first__returns_when_one_is_done)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
-    mp_future *futures[3] = {SUBMIT(executor, latch, 8), SUBMIT(executor, latch, 1), SUBMIT(executor, latch, 9)};
+    mp_future *futures[3] = {SUBMIT(executor, latch, 8), SUBMIT(executor, latch, 1)};
+    cr_assert(SOON(the_board()->begun == 2));
+    futures[2] = SUBMIT(executor, latch, 9);
     EXPECT_WAIT(mp_wait(futures, 3, MP_FIRST_COMPLETED, 0.02), 0, 3, MP_ETIMEDOUT);
     LET_GO(2);
     EXPECT_WAIT(mp_wait(futures, 3, MP_FIRST_COMPLETED, PROMPT), 1, 3, MP_OK);
@@ -70,9 +72,11 @@ EACH_KIND(wait, for_the_first__returns_when_one_is_done)
 EACH_KIND(wait, for_the_first_that_fails__passes_over_the_others)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
-    mp_future *futures[4] = {SUBMIT(executor, latch, 8), SUBMIT(executor, mark, 1), SUBMIT(executor, latch, 2),
-                             SUBMIT(executor, mark, -1)};
+    mp_future *futures[4] = {SUBMIT(executor, latch, 8), SUBMIT(executor, mark, 1)};
     EXPECT_RESULT(futures[1], 2);
+    futures[2] = SUBMIT(executor, latch, 2);
+    cr_assert(SOON(the_board()->begun == 3));
+    futures[3] = SUBMIT(executor, mark, -1);
     EXPECT_WAIT(mp_wait(futures, 3, MP_FIRST_EXCEPTION, 0.02), 1, 3, MP_ETIMEDOUT);
     LET_GO(3);
     EXPECT_WAIT(mp_wait(futures, 4, MP_FIRST_EXCEPTION, PROMPT), 3, 4, MP_OK);

@@ -163,14 +163,10 @@ static inline void *submit_and_cancel(void *argument)
 static inline bool is_possible(mp_status status, int item, bool forced)
 {
     switch ((int)status) {
-    case MP_OK:
-        return !is_deadly(item);
-    case MP_ECRASHED:
-        return is_deadly(item);
-    case MP_ETERMINATED:
-        return forced;
-    default:
-        return status == MP_ECLOSED || status == MP_ECANCELLED;
+    case MP_OK: return !is_deadly(item);
+    case MP_ECRASHED: return is_deadly(item);
+    case MP_ETERMINATED: return forced;
+    default: return status == MP_ECLOSED || status == MP_ECANCELLED;
     }
 }
 
