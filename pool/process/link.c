@@ -304,6 +304,14 @@ static bool take_hello(mp__link *link, mp__event *event)
     return !link->lines && refuse_lacking(link);
 }
 
+/* What was found in the buffer, before it came through the pipe, is worth no more than `committed`, which a wild task may have set
+ * to where old results lie. So it is held against the count as well, in both places: it is behind neither. */
+static bool has_begun(const mp__link *link, uint64_t item)
+{
+    return item <= (atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK) ||
+           item <= atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
+}
+
 /* False: there is no event of it. */
 static bool take_frame(mp__link *link, mp__event *event)
 {
@@ -329,6 +337,8 @@ static bool take_frame(mp__link *link, mp__event *event)
         return take_initialized(link, event);
     if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
         return nonsense(link, event, "the result of an item that it has not got whole");
+    if (link->received > link->piped && !has_begun(link, results(link)))
+        return nonsense(link, event, "the result of an item that it has not begun");
     if (link->frame.kind == MP__FAILURE)
         take_failure(link, event, "");
     return true;
