@@ -11,6 +11,49 @@
 
 enum { EVENTS_BEFORE_ACTIONS = 512 }; /* so that other workers are fed while one floods us */
 
+/* --- looking -----------------------------------------------------------------------------------------------------------
+ *
+ * Workers say what they have finished when that is much, when it has waited, or when they have nothing to run: but not in the middle
+ * of an item, which may take a second or for ever. So while they may be hiding something, they are looked at; not as long as
+ * results come by themselves, but for one that does while others are loud. */
+
+mp__looking mp__looking_times = {.first_ns = 300000, .last_ns = 10000000};
+
+uint64_t mp__dispatch_look_at(mp__dispatch *d)
+{
+    if (!mp__core_may_hide(d->core)) {
+        d->look_at = MP__NEVER;
+    } else if (d->look_at == MP__NEVER) {
+        d->looked_at = mp__core_now(d->core);
+        d->look_wait = mp__looking_times.first_ns;
+        d->look_at = d->looked_at + d->look_wait;
+    }
+    return d->look_at;
+}
+
+/* At the beginning of a turn. True: it is one in which workers are looked at. */
+static bool begin_look(mp__dispatch *d)
+{
+    uint64_t now = mp__core_now(d->core);
+    if (mp__dispatch_look_at(d) > now)
+        return false;
+    d->backend->look(d->workers);
+    d->looked_at = now;
+    return true;
+}
+
+/* At its end. */
+static void plan_look(mp__dispatch *d, bool looked, bool results)
+{
+    uint64_t last = mp__looking_times.last_ns;
+    if (!looked && !results)
+        return;
+    d->look_wait = results ? mp__looking_times.first_ns : 2 * d->look_wait < last ? 2 * d->look_wait : last;
+    d->look_at = mp__core_now(d->core) + d->look_wait;
+    if (d->look_at > d->looked_at + last)
+        d->look_at = d->looked_at + last;
+}
+
 /* --- actions ----------------------------------------------------------------------------------------------------------- */
 
 /* Until the slot's way is full or it has everything. */
@@ -254,14 +297,18 @@ void mp__dispatch_turn(mp__dispatch *d)
 {
     mp__event event;
     unsigned handled = 0;
+    bool results = false;
     mp__core_time(d->core, mp__now());
+    bool looked = begin_look(d);
     while (d->backend->next(d->workers, &event)) {
+        results |= event.kind == MP__EV_RESULT;
         handle(d, &event);
         if (++handled % EVENTS_BEFORE_ACTIONS == 0) {
             mp__core_time(d->core, mp__now());
             mp__dispatch_act(d);
         }
     }
+    plan_look(d, looked, results);
     mp__dispatch_act(d);
     while (mp__streams_feed(d))
         mp__dispatch_act(d);

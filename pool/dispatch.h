@@ -65,6 +65,9 @@ typedef struct mp__awaited {
 } mp__awaited;
 /* Waits, driving the pool meanwhile if nobody else does. MP_ETIMEDOUT; MP_EDEADLK: this thread is the pool's last free worker. */
 mp_status mp__dispatch_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what, double timeout);
+/* mp__dispatch_acted, and then this: who is going to drive by itself wakes nobody for that. */
+mp_status mp__dispatch_acted_and_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what,
+                                      double timeout);
 /* MP_EDEADLK if this thread may not wait for the pool; `for_each`: for something that every worker is to do. */
 mp_status mp__dispatch_may_wait(const mp__dispatch *dispatch, bool for_each, mp_error *error);
 /* For a wait that is not for one pool: this thread, if it is a worker of the pool, does not work until it is told otherwise.
