@@ -4,9 +4,7 @@
  * is shut or broken, makes submitters wait when it is full, and starts workers as they are needed where the pool is its own. All of
  * that is under the pool's lock. Each errand holds the executor, so that it is there until the last has come back, whoever frees
  * it; the pool is freed by who frees the executor, or, from inside, on a thread of its own.
- *
- *     OPEN -> SHUT      BROKEN: nothing can be repaired; what it had ends with MP_EBROKEN
- *       `---> BROKEN */
+ * Broken is its pool: a failing initializer, or with `.break_on_crash` a worker that dies, breaks it for good (dispatch.h). */
 #include "futures/future.h"
 #include "pool/clock.h"
 #include "pool/cpu.h"
@@ -20,7 +18,7 @@
 
 enum { THREADS_MAX = 32, THREADS_MORE = 4 };
 
-typedef enum executor_state { OPEN, SHUT, BROKEN } executor_state;
+typedef enum executor_state { OPEN, SHUT } executor_state;
 
 struct mp_executor {
     /* fixed at open */
@@ -28,12 +26,10 @@ struct mp_executor {
     mp_pool *pool;
     mp__dispatch *dispatch; /* held */
     bool owns;              /* the pool */
-    bool break_on_crash;
     uint32_t max_workers;
     size_t max_queue; /* 0: no limit */
     /* guarded by the pool's lock */
     executor_state state;
-    mp_error why; /* BROKEN */
     mp__errand *errands;
     size_t left; /* how many */
     unsigned holders;
@@ -106,14 +102,16 @@ static mp_status open_executor(mp_executor **executor, const mp_executor_options
     mp_pool *pool = NULL;
     mp_status status = count_workers(options, &count, error);
     if (!status)
-        status = mp_pool_open_with(&pool, &(mp_pool_options){.kind = options->kind,
-                                                             .processes = 1,
-                                                             .start_method = options->start_method,
-                                                             .initializer = options->initializer,
-                                                             .finalizer = options->finalizer,
-                                                             .maxtasksperchild = options->max_tasks_per_child,
-                                                             .thread_name_prefix = options->thread_name_prefix,
-                                                             .error = error});
+        status = mp__pool_open(&pool,
+                               &(mp_pool_options){.kind = options->kind,
+                                                  .processes = 1,
+                                                  .start_method = options->start_method,
+                                                  .initializer = options->initializer,
+                                                  .finalizer = options->finalizer,
+                                                  .maxtasksperchild = options->max_tasks_per_child,
+                                                  .thread_name_prefix = options->thread_name_prefix,
+                                                  .error = error},
+                               &(mp__fragile){.by_initializer = true, .by_crash = options->break_on_crash});
     if (!status)
         status = make(executor, pool, options, error);
     if (status) {
@@ -121,7 +119,6 @@ static mp_status open_executor(mp_executor **executor, const mp_executor_options
         return status;
     }
     (*executor)->owns = true;
-    (*executor)->break_on_crash = options->break_on_crash;
     (*executor)->max_workers = (uint32_t)count;
     return MP_OK;
 }
@@ -192,31 +189,9 @@ void mp__errand_over(mp__errand *errand)
         free_executor(executor); /* the dispatch has its pool's reference while this runs */
 }
 
-/* The pool ends what it has with MP_ETERMINATED; who asked for that is not to blame. */
-void mp__errand_crashed(mp__errand *errand, mp_error *error)
-{
-    mp_executor *executor = errand->executor;
-    if (!executor)
-        return;
-    if (executor->state == BROKEN && error->status == MP_ETERMINATED) {
-        error->status = MP_EBROKEN;
-        strcpy(error->message, executor->why.message);
-    } else if (executor->break_on_crash && error->status == MP_ECRASHED && executor->state != BROKEN) {
-        executor->state = BROKEN;
-        (void)mp__failure(&executor->why, MP_EBROKEN, "a worker died, and the executor with it (.break_on_crash): %.250s",
-                          error->message);
-        mp__core_terminate(mp__dispatch_core(executor->dispatch));
-        mp__dispatch_tell(executor->dispatch, &executor->changed);
-    }
-}
-
 /* With the lock: MP_OK, or why nothing is taken. */
 static mp_status is_open(const mp_executor *executor, mp_error *error)
 {
-    if (executor->state == BROKEN) {
-        *error = executor->why;
-        return MP_EBROKEN;
-    }
     if (executor->state == SHUT)
         return mp__failure(error, MP_ECLOSED, "the executor was shut down: open another one");
     return MP_OK;

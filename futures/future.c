@@ -219,10 +219,8 @@ static void future_done(mp__job *job)
     mp_future *future = (mp_future *)job;
     mp__sent_done(&future->sent);
     if (!mp__future_is_done(future)) { /* else it was cancelled before */
-        if (future->sent.array.failed) {
+        if (future->sent.array.failed)
             future->error = future->sent.array.first;
-            mp__errand_crashed(&future->errand, &future->error);
-        }
         (void)mp__future_complete(future, future->error.status == MP_ECANCELLED ? MP__CANCELLED : MP__FINISHED);
     }
     mp__future_unhold(future); /* the engine's; the dispatch has its pool's reference while this runs */

@@ -69,6 +69,8 @@ mp_future *mp__future_no_memory(void);
 /* PENDING, and it will not be anything but CANCELLED: with the lock, of an executor's. */
 void mp__future_cancelled(mp_future *future);
 extern const mp__job_kind mp__future_kind;
+/* own.c: one of one's own ends as another did that has no result; nothing if it is done. */
+void mp__future_end_like(mp_future *future, const mp_error *error);
 
 void mp__future_lock(mp_future *future, mp__future_guard *guard);
 void mp__future_unlock(mp_future *future, const mp__future_guard *guard);
@@ -93,7 +95,5 @@ void mp__watches_done(mp_future *future);
 
 /* executor.c: its errand is over; with the lock. `error`: how, if it failed. */
 void mp__errand_over(mp__errand *errand);
-/* What an executor that broke says of a future that ended with it; NULL: nothing. */
-void mp__errand_crashed(mp__errand *errand, mp_error *error);
 
 #endif

@@ -36,7 +36,7 @@ bool mp_future_set_running_or_notify_cancel(mp_future *future)
 }
 
 /* `value` is taken if it gets that far; `error` is how it ends. */
-static mp_status finish(mp_future *future, void *value, const mp_error *error)
+static mp_status finish(mp_future *future, mp__future_state state, void *value, const mp_error *error)
 {
     bool calls = false;
     pthread_mutex_lock(&future->own);
@@ -44,7 +44,7 @@ static mp_status finish(mp_future *future, void *value, const mp_error *error)
     if (open) {
         future->value = value;
         future->error = *error;
-        calls = mp__future_complete(future, MP__FINISHED);
+        calls = mp__future_complete(future, state);
     }
     pthread_mutex_unlock(&future->own);
     if (calls)
@@ -66,7 +66,7 @@ mp_status mp_future_set_result(mp_future *future, const void *value)
     if (!copy)
         return fault.status;
     mp__block_hold(future->type, copy, true);
-    mp_status status = finish(future, copy, &(mp_error){0});
+    mp_status status = finish(future, MP__FINISHED, copy, &(mp_error){0});
     if (status) {
         mp__block_hold(future->type, copy, false);
         mp__values_free(future->type, copy, 1);
@@ -80,5 +80,10 @@ mp_status mp_future_set_exception(mp_future *future, const mp_error *error)
         return MP_EINVAL;
     if (!is_own(future))
         return future->owner == getpid() ? MP_EDONE : MP_EFOREIGN;
-    return finish(future, NULL, error);
+    return finish(future, MP__FINISHED, NULL, error);
+}
+
+void mp__future_end_like(mp_future *future, const mp_error *error)
+{
+    (void)finish(future, error->status == MP_ECANCELLED ? MP__CANCELLED : MP__FINISHED, NULL, error);
 }

@@ -22,7 +22,7 @@ typedef struct follower {
 
 static void end(follower *l, const mp_error *error)
 {
-    (void)mp_future_set_exception(l->given, error);
+    mp__future_end_like(l->given, error);
     mp_future_free(&l->given);
     free(l);
 }

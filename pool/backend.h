@@ -90,6 +90,9 @@ typedef struct mp__backend {
     /* Ends it: asks first, `hard` does not ask. LOST follows. Idempotent. Values that were sent are not looked at any more.
      * NULL: the kind cannot; what runs is cancelled, the rest recalled, and the life ends when its task returns. */
     void (*kill)(mp__workers *workers, uint32_t slot, bool hard);
+    /* Looks for what workers have finished and not said yet: its RESULTs come out of `next` after this. A worker need not say it
+     * before it starts its next item, but must before it has none left. */
+    void (*look)(mp__workers *workers);
     /* Polls readable when `next` has something. One for all workers; owned by the kind. */
     int (*descriptor)(mp__workers *workers);
     /* The next event; false: none now. */

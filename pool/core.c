@@ -157,6 +157,19 @@ uint64_t mp__core_deadline(const mp__core *core)
     return soonest;
 }
 
+uint64_t mp__core_now(const mp__core *core)
+{
+    return core->now;
+}
+
+bool mp__core_may_hide(const mp__core *core)
+{
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        if (slot_works(core->slots[i]) && core->slots[i]->sent - core->slots[i]->done > 1)
+            return true;
+    return false;
+}
+
 /* So many items more in a job. */
 static void core_accept(mp__core *core, mp__core_job *job, size_t count)
 {

@@ -135,6 +135,12 @@ void mp__core_free(mp__core **core);
 void mp__core_time(mp__core *core, uint64_t now);
 /* When mp__core_time has something to do if nothing else happens: MP__NEVER for an idle pool. */
 uint64_t mp__core_deadline(const mp__core *core);
+/* The time that it was told last. */
+uint64_t mp__core_now(const mp__core *core);
+
+/* True if a worker may have finished what it has not said: more than one of the items that it was sent has no result. One that has
+ * no other item left says so at once. */
+bool mp__core_may_hide(const mp__core *core);
 
 /* Takes a job until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. A job
  * without items is answered likewise, and never taken. */

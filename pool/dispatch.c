@@ -11,6 +11,49 @@
 
 enum { EVENTS_BEFORE_ACTIONS = 512 }; /* so that other workers are fed while one floods us */
 
+/* --- looking -----------------------------------------------------------------------------------------------------------
+ *
+ * Workers say what they have finished when that is much, when it has waited, or when they have nothing to run: but not in the middle
+ * of an item, which may take a second or for ever. So while they may be hiding something, they are looked at; not as long as
+ * results come by themselves, but for one that does while others are loud. */
+
+mp__looking mp__looking_times = {.first_ns = 300000, .last_ns = 10000000};
+
+uint64_t mp__dispatch_look_at(mp__dispatch *d)
+{
+    if (!mp__core_may_hide(d->core)) {
+        d->look_at = MP__NEVER;
+    } else if (d->look_at == MP__NEVER) {
+        d->looked_at = mp__core_now(d->core);
+        d->look_wait = mp__looking_times.first_ns;
+        d->look_at = d->looked_at + d->look_wait;
+    }
+    return d->look_at;
+}
+
+/* At the beginning of a turn. True: it is one in which workers are looked at. */
+static bool begin_look(mp__dispatch *d)
+{
+    uint64_t now = mp__core_now(d->core);
+    if (mp__dispatch_look_at(d) > now)
+        return false;
+    d->backend->look(d->workers);
+    d->looked_at = now;
+    return true;
+}
+
+/* At its end. */
+static void plan_look(mp__dispatch *d, bool looked, bool results)
+{
+    uint64_t last = mp__looking_times.last_ns;
+    if (!looked && !results)
+        return;
+    d->look_wait = results ? mp__looking_times.first_ns : 2 * d->look_wait < last ? 2 * d->look_wait : last;
+    d->look_at = mp__core_now(d->core) + d->look_wait;
+    if (d->look_at > d->looked_at + last)
+        d->look_at = d->looked_at + last;
+}
+
 /* --- actions ----------------------------------------------------------------------------------------------------------- */
 
 /* Until the slot's way is full or it has everything. */
@@ -45,7 +88,8 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
         snprintf(error->message, sizeof error->message, "the item ran, but its result was lost: %.200s", d->blame.message);
     if (status == MP_EBROKEN && d->trouble.message[0]) {
         error->os_error = d->trouble.os_error;
-        snprintf(error->message, sizeof error->message, "no worker is left and none can be started: %.250s",
+        snprintf(error->message, sizeof error->message, "%s: %.250s",
+                 d->fragile.by_initializer ? "the executor is broken" : "no worker is left and none can be started",
                  d->trouble.message);
     }
 }
@@ -99,7 +143,8 @@ static void measure(mp__dispatch *d, const mp__event *event, size_t items, const
     if (event->busy_ns <= measure->busy_ns)
         return;
     mp__core_measured(d->core, job, measure->items, event->busy_ns - measure->busy_ns);
-    *measure = (mp__measure){.busy_ns = event->busy_ns};
+    measure->items = 0;
+    measure->busy_ns = event->busy_ns;
 }
 
 /* The next result: of how many items it is; 0: of none. */
@@ -154,31 +199,55 @@ static void note_trouble(mp__dispatch *d, mp__core_state state, const mp_error *
         d->trouble = *error;
 }
 
+/* The pool is given up for what has just been noted, if it is to be. */
+static void break_for(mp__dispatch *d, bool initializer)
+{
+    if (!(initializer ? d->fragile.by_initializer : d->fragile.by_crash))
+        return;
+    mp__dispatch_act(d); /* whoever is to blame has its own end */
+    mp__core_break(d->core);
+}
+
 static void bury(mp__dispatch *d, const mp__event *event)
 {
     uint64_t lost = mp__core_get_counts(d->core).lost;
     mp__core_state state = mp__core_get_state(d->core);
     d->blame = *event->error;
     mp__core_lost(d->core, event->slot, event->generation, event->started);
-    if (mp__core_get_counts(d->core).lost > lost) /* one that leaves because it was told to is no trouble */
+    bool unasked = mp__core_get_counts(d->core).lost > lost;
+    if (unasked) { /* one that leaves because it was told to is no trouble */
         note_trouble(d, state, event->error);
+        break_for(d, d->has_initializer && !d->measures[event->slot].ready);
+    }
     mp__dispatch_act(d); /* now, while `blame` is this life's */
+}
+
+/* For want of memory or processes it may go better the next time. */
+static void start_failed(mp__dispatch *d, const mp__event *event)
+{
+    note_trouble(d, mp__core_get_state(d->core), event->error);
+    mp__core_start_failed(d->core, event->slot, event->generation);
+    if (event->error->status != MP_ENOMEM && event->error->status != MP_ESYSTEM)
+        break_for(d, true);
+}
+
+static void become_ready(mp__dispatch *d, const mp__event *event)
+{
+    d->measures[event->slot].ready = true;
+    mp__core_ready(d->core, event->slot, event->generation);
 }
 
 static void handle(mp__dispatch *d, mp__event *event)
 {
     switch (event->kind) {
     case MP__EV_GREETED: mp__core_greeted(d->core, event->slot, event->generation); break;
-    case MP__EV_READY: mp__core_ready(d->core, event->slot, event->generation); break;
+    case MP__EV_READY: become_ready(d, event); break;
     case MP__EV_RESULT: take_result(d, event); break;
     case MP__EV_WRITABLE: send_items(d, event->slot); break;
     case MP__EV_RECALLED: mp__core_recalled(d->core, event->slot, event->generation, event->started); break;
     case MP__EV_LOST: bury(d, event); break;
     case MP__EV_NONSENSE: mp__core_condemn(d->core, event->slot, event->generation); break;
-    case MP__EV_START_FAILED:
-        note_trouble(d, mp__core_get_state(d->core), event->error);
-        mp__core_start_failed(d->core, event->slot, event->generation);
-        break;
+    case MP__EV_START_FAILED: start_failed(d, event); break;
     case MP__EV_BROKEN:
         note_trouble(d, mp__core_get_state(d->core), event->error);
         mp__core_break(d->core);
@@ -205,6 +274,8 @@ bool mp__dispatch_runs(mp__dispatch *d, const mp__job *job, size_t index)
 /* The answer to a recall is there at once; whoever drives may find nothing more of it. */
 void mp__dispatch_look(mp__dispatch *d)
 {
+    if (d->ended) /* there is nobody to hear from any more */
+        return;
     mp__dispatch_act(d);
     mp__dispatch_turn(d);
     mp__dispatch_acted(d);
@@ -226,14 +297,18 @@ void mp__dispatch_turn(mp__dispatch *d)
 {
     mp__event event;
     unsigned handled = 0;
+    bool results = false;
     mp__core_time(d->core, mp__now());
+    bool looked = begin_look(d);
     while (d->backend->next(d->workers, &event)) {
+        results |= event.kind == MP__EV_RESULT;
         handle(d, &event);
         if (++handled % EVENTS_BEFORE_ACTIONS == 0) {
             mp__core_time(d->core, mp__now());
             mp__dispatch_act(d);
         }
     }
+    plan_look(d, looked, results);
     mp__dispatch_act(d);
     while (mp__streams_feed(d))
         mp__dispatch_act(d);

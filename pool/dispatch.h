@@ -18,10 +18,17 @@ typedef struct mp__guard {
 void mp__dispatch_enter(mp__dispatch *dispatch, mp__guard *guard);
 void mp__dispatch_leave(mp__dispatch *dispatch, const mp__guard *guard);
 
+/* What breaks the pool for good, where a pool by itself would go on. */
+typedef struct mp__fragile {
+    bool by_initializer; /* one that fails, or dies, in any worker */
+    bool by_crash;       /* a worker that dies unasked */
+} mp__fragile;
+
 /* What `mp__dispatch_open` is told beside the backend's own configuration. */
 typedef struct mp__dispatch_config {
     mp__backend_config backend; /* `slots` is filled in */
     uint64_t life_items;        /* as mp__core_config */
+    mp__fragile fragile;
 } mp__dispatch_config;
 
 /* Opens the backend, starts every worker, and waits until all are ready; then starts the I/O thread. On failure nothing is
@@ -58,6 +65,9 @@ typedef struct mp__awaited {
 } mp__awaited;
 /* Waits, driving the pool meanwhile if nobody else does. MP_ETIMEDOUT; MP_EDEADLK: this thread is the pool's last free worker. */
 mp_status mp__dispatch_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what, double timeout);
+/* mp__dispatch_acted, and then this: who is going to drive by itself wakes nobody for that. */
+mp_status mp__dispatch_acted_and_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what,
+                                      double timeout);
 /* MP_EDEADLK if this thread may not wait for the pool; `for_each`: for something that every worker is to do. */
 mp_status mp__dispatch_may_wait(const mp__dispatch *dispatch, bool for_each, mp_error *error);
 /* For a wait that is not for one pool: this thread, if it is a worker of the pool, does not work until it is told otherwise.

@@ -10,11 +10,14 @@
 
 typedef struct mp__measure { /* of one slot: to tell the core how long items take */
     uint64_t busy_ns, items;
+    bool ready; /* this life is through with its initializer */
 } mp__measure;
 
 struct mp__dispatch {
     /* fixed at open */
     const mp__backend *backend;
+    bool has_initializer;
+    mp__fragile fragile;
     mp__workers *workers;
     int wake;   /* eventfd: whoever drives sleeps longer than it should now */
     int events; /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
@@ -34,6 +37,8 @@ struct mp__dispatch {
     uint64_t caller_until; /* until when each of the two sleeps; 0: awake, and will look again */
     uint64_t thread_until;
     bool woken;       /* `wake` is readable */
+    uint64_t look_at; /* workers are asked for what they have not said then; see mp__dispatch_look_at */
+    uint64_t look_wait, looked_at;
     mp_error blame;   /* how the life that is being buried ended */
     mp_error trouble; /* why a worker could not be started or did not stay, last */
     bool thread_runs;
@@ -50,6 +55,16 @@ struct mp__dispatch {
 void mp__dispatch_act(mp__dispatch *d);
 /* Handles the events that are there, and acts. With the lock. */
 void mp__dispatch_turn(mp__dispatch *d);
+/* When workers may be hiding results, and it is time to look; MP__NEVER: they cannot be. With the lock. */
+uint64_t mp__dispatch_look_at(mp__dispatch *d);
+
+/* How long nothing has come until workers are looked at; longer each time, to the second. The second bounds for how long a result
+ * can be hidden at all, whatever others give. Tests change it before they open a pool. */
+typedef struct mp__looking {
+    uint64_t first_ns, last_ns;
+} mp__looking;
+extern mp__looking mp__looking_times;
+
 /* Why items ended without having run to their end. */
 void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error);
 

@@ -112,19 +112,46 @@ static void drive(mp__dispatch *d)
     mp__dispatch_turn(d);
 }
 
-void mp__dispatch_acted(mp__dispatch *d)
+/* Until when who drives may sleep: something is due in the core, or workers are to be looked at. */
+static uint64_t next_deadline(mp__dispatch *d)
+{
+    uint64_t core = mp__core_deadline(d->core), look = mp__dispatch_look_at(d);
+    return look < core ? look : core;
+}
+
+/* Who drives may look later than it should, but no later than it would after a while without results: to be woken costs more. */
+static void see_to_driver(mp__dispatch *d)
+{
+    uint64_t until = d->caller_drives ? d->caller_until : d->thread_until, look = mp__dispatch_look_at(d);
+    bool due = mp__core_deadline(d->core) < until || (look < until && until - look > mp__looking_times.last_ns);
+    if (mp__core_get_state(d->core) == MP__ENDED || due)
+        wake_driver(d);
+}
+
+static void act_and_feed(mp__dispatch *d)
 {
     mp__dispatch_act(d);
     while (mp__streams_feed(d))
         mp__dispatch_act(d);
-    if (mp__core_get_state(d->core) == MP__ENDED ||
-        mp__core_deadline(d->core) < (d->caller_drives ? d->caller_until : d->thread_until))
-        wake_driver(d);
+}
+
+void mp__dispatch_acted(mp__dispatch *d)
+{
+    act_and_feed(d);
+    see_to_driver(d);
 }
 
 /* --- the I/O thread, and callers in its place -------------------------------------------------------------------------- */
 
-/* While a caller drives it sleeps until it is told that the caller has left. */
+/* While a caller drives the thread sleeps until it is told that the caller has left; but where that may be too late for a look, it
+ * looks up by itself: a caller that reads a stream drives and leaves, again and again. */
+static uint64_t thread_deadline(mp__dispatch *d)
+{
+    if (!d->caller_drives)
+        return next_deadline(d);
+    return mp__core_may_hide(d->core) ? mp__now() + mp__looking_times.last_ns : MP__NEVER;
+}
+
 static void *io_thread(void *argument)
 {
     mp__dispatch *d = argument;
@@ -135,7 +162,7 @@ static void *io_thread(void *argument)
             drive(d);
         if (d->ended)
             break;
-        d->thread_until = d->caller_drives ? MP__NEVER : mp__core_deadline(d->core);
+        d->thread_until = thread_deadline(d);
         sleep_on(d, d->ear, d->thread_until, NULL);
     }
     pthread_mutex_unlock(&d->lock);
@@ -154,16 +181,15 @@ static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
     d->caller_drives = true;
     set_ear(d, EPOLL_CTL_MOD, false);
     while (!what->is_there(what->of) && !d->ended && mp__now() < deadline) {
-        uint64_t core = mp__core_deadline(d->core);
-        d->caller_until = core < deadline ? core : deadline;
+        uint64_t next = next_deadline(d);
+        d->caller_until = next < deadline ? next : deadline;
         sleep_on(d, d->events, d->caller_until, mask);
         d->caller_until = 0;
         drive(d);
     }
     d->caller_drives = false;
     set_ear(d, EPOLL_CTL_MOD, true);
-    if (d->ended || mp__core_deadline(d->core) < d->thread_until)
-        wake_driver(d);
+    see_to_driver(d);
 }
 
 /* While a pool opens there is no thread yet. An initializer may take its time: the program can be interrupted meanwhile. */
@@ -174,7 +200,7 @@ void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(con
         drive(d);
         if (d->ended || (until && until(d)))
             return;
-        sleep_on(d, d->events, mp__core_deadline(d->core), &mask);
+        sleep_on(d, d->events, next_deadline(d), &mask);
     }
 }
 
@@ -280,6 +306,14 @@ mp_status mp__dispatch_block(mp__dispatch *d, bool *blocks)
 void mp__dispatch_unblock(mp__dispatch *d)
 {
     d->blocked--;
+}
+
+mp_status mp__dispatch_acted_and_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
+{
+    act_and_feed(d);
+    if (d->caller_drives || what->is_there(what->of)) /* else we are the driver in a moment */
+        see_to_driver(d);
+    return mp__dispatch_wait(d, guard, what, timeout);
 }
 
 void mp__dispatch_tell(mp__dispatch *d, pthread_cond_t *changed)

@@ -61,6 +61,8 @@ static mp__dispatch *make(const mp__backend *backend, const mp__dispatch_config 
         return NULL;
     }
     d->backend = backend;
+    d->has_initializer = config->backend.initializer.task != NULL;
+    d->fragile = config->fragile;
     d->refs = 1;
     d->wake = d->events = d->ear = -1;
     pthread_mutex_init(&d->turnstile, NULL);

@@ -159,7 +159,8 @@ static void free_pool(mp_pool *pool)
     free(pool);
 }
 
-static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, uint32_t workers, mp_error *error)
+static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, const mp__fragile *fragile, uint32_t workers,
+                            mp_error *error)
 {
     mp_status status = take_hook(pool, &options->initializer, "initializer", &pool->initializer, error);
     if (!status)
@@ -172,11 +173,12 @@ static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, uint3
                                               .name_prefix = options->thread_name_prefix ? pool->prefix : NULL,
                                               .initializer = pool->initializer,
                                               .finalizer = pool->finalizer},
-                                  .life_items = (uint64_t)options->maxtasksperchild};
+                                  .life_items = (uint64_t)options->maxtasksperchild,
+                                  .fragile = *fragile};
     return mp__dispatch_open(&pool->dispatch, pool->backend, &config, error);
 }
 
-static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_error *error)
+static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, const mp__fragile *fragile, mp_error *error)
 {
     uint32_t workers = 0;
     mp_status status = count_workers(options->processes, &workers, error);
@@ -193,7 +195,7 @@ static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_er
     made->backend = options->kind == MP_THREADS ? &mp__thread_backend : &mp__process_backend;
     if (options->thread_name_prefix)
         strcpy(made->prefix, options->thread_name_prefix);
-    status = start_pool(made, options, workers, error);
+    status = start_pool(made, options, fragile, workers, error);
     if (status) {
         free_pool(made);
         return status;
@@ -202,7 +204,7 @@ static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, mp_er
     return mp__no_failure(error);
 }
 
-mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options)
+mp_status mp__pool_open(mp_pool **pool, const mp_pool_options *options, const mp__fragile *fragile)
 {
     static const mp_pool_options none;
     mp_error unwanted, *error = options && options->error ? options->error : &unwanted;
@@ -211,9 +213,14 @@ mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options)
     *pool = NULL;
     int cancelling; /* a thread that is cancelled half-way would leave half a pool */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
-    mp_status status = open_pool(pool, options ? options : &none, error);
+    mp_status status = open_pool(pool, options ? options : &none, fragile, error);
     pthread_setcancelstate(cancelling, NULL);
     return status;
+}
+
+mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options)
+{
+    return mp__pool_open(pool, options, &(mp__fragile){0});
 }
 
 /* --- end ----------------------------------------------------------------------------------------------------------------- */

@@ -16,6 +16,9 @@ struct mp_pool {
     char prefix[MP__PREFIX_MAX + 1];
 };
 
+/* mp_pool_open, of one that breaks more easily. */
+mp_status mp__pool_open(mp_pool **pool, const mp_pool_options *options, const mp__fragile *fragile);
+
 /* Joins and frees a pool that was closed or terminated, on a thread that nobody waits for. */
 void mp__pool_end_elsewhere(mp_pool *pool);
 

@@ -2,7 +2,9 @@
  *
  * Results are a stream of bytes with a position. They come through the pipe; and when the worker is dead, from where the pipe
  * ended, out of the buffer that it shared with us: worker and parent need not have agreed on anything for that, the parent
- * knows how many bytes it has, and the worker had written down where its buffer begins and how far it is whole.
+ * knows how many bytes it has, and the worker had written down where its buffer begins and how far it is whole. It is the same
+ * while the worker lives, and runs one item while the results of others lie in its buffer: what was taken there comes through the
+ * pipe once more, and is passed over.
  *
  * Nothing that comes is believed: a frame of a kind that is not a worker's, or larger than allowed, or a buffer position that
  * cannot be, ends the reading of this link (NONSENSE) and nothing else. Runs under the pool's lock; never blocks, but for an
@@ -302,6 +304,14 @@ static bool take_hello(mp__link *link, mp__event *event)
     return !link->lines && refuse_lacking(link);
 }
 
+/* What was found in the buffer, before it came through the pipe, is worth no more than `committed`, which a wild task may have set
+ * to where old results lie. So it is held against the count as well, in both places: it is behind neither. */
+static bool has_begun(const mp__link *link, uint64_t item)
+{
+    return item <= (atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK) ||
+           item <= atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
+}
+
 /* False: there is no event of it. */
 static bool take_frame(mp__link *link, mp__event *event)
 {
@@ -327,12 +337,15 @@ static bool take_frame(mp__link *link, mp__event *event)
         return take_initialized(link, event);
     if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
         return nonsense(link, event, "the result of an item that it has not got whole");
+    if (link->received > link->piped && !has_begun(link, results(link)))
+        return nonsense(link, event, "the result of an item that it has not begun");
     if (link->frame.kind == MP__FAILURE)
         take_failure(link, event, "");
     return true;
 }
 
-/* More bytes from its pipe; 0: it has ended; < 0: there are none now, or no memory for them. */
+/* More bytes from its pipe; 0: it has ended; < 0: there are none now, or no memory for them. Those that we have already are left
+ * in the reader's room, which does not count them. */
 static ssize_t read_pipe(mp__link *link)
 {
     uint8_t *where;
@@ -341,8 +354,12 @@ static ssize_t read_pipe(mp__link *link)
         errno = ENOMEM;
         return -1;
     }
-    ssize_t got = mp__system.read(link->results_fd, where, room);
-    if (got > 0) {
+    uint64_t ahead = link->received > link->piped ? link->received - link->piped : 0;
+    ssize_t got = mp__system.read(link->results_fd, where, ahead && ahead < room ? (size_t)ahead : room);
+    if (got <= 0)
+        return got;
+    link->piped += (uint64_t)got;
+    if (!ahead) {
         mp__frame_reader_filled(&link->reader, (size_t)got);
         link->received += (uint64_t)got;
     }
@@ -357,7 +374,11 @@ static ssize_t read_orphan(mp__link *link)
     return poll(&fd, 1, 1000) > 0 ? read_pipe(link) : 0;
 }
 
-/* More bytes from the shared buffer of a dead worker; false: that was all. */
+/* More bytes from the shared buffer; false: that was all. A worker that lives may begin its buffer again at any moment:
+ *
+ *     worker: base = 900;  writes over what stood there        we: base is 700;  copy;  base is 900 now: what we have copied may
+ *                                                              be of the old or the new. It does not count, and comes through
+ *                                                              the pipe: the worker begins again when it is written */
 static bool read_buffer(mp__link *link)
 {
     uint64_t base = atomic_load_explicit(&link->shared->base, memory_order_acquire);
@@ -371,8 +392,22 @@ static bool read_buffer(mp__link *link)
     if (room > left)
         room = left;
     memcpy(where, link->shared->buffer + (link->received - base), room);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&link->shared->base, memory_order_relaxed) != base)
+        return false;
     mp__frame_reader_filled(&link->reader, room);
     link->received += room;
+    return true;
+}
+
+/* One that has a single item left says what it has finished when that ends. */
+bool mp__link_look(mp__link *link)
+{
+    if (link->state != MP__LINK_OPEN || link->distrusted || link->stage != MP__LINK_READY ||
+        results(link) + 1 >= link->items)
+        return false;
+    link->looks = MP__READS;
+    link->budget = 0; /* its pipe has its turn when it is readable */
     return true;
 }
 
@@ -450,18 +485,26 @@ static bool lost(mp__link *link, mp__event *event)
     return true;
 }
 
-/* What is in the shared buffer need not have been announced; what came through the pipe was, before it was written. */
-static uint64_t announced(const mp__link *link)
+/* What came through the pipe was announced before it was written; what came out of the buffer need not have been, but then it was
+ * committed. Neither ever goes back. NULL: nothing is wrong; else what. */
+static const char *went_too_far(const mp__link *link)
 {
-    return link->state == MP__LINK_TAIL ? UINT64_MAX : atomic_load_explicit(&link->shared->announced, memory_order_acquire);
+    uint64_t announced = atomic_load_explicit(&link->shared->announced, memory_order_acquire);
+    if (link->piped > announced)
+        return "more bytes than it announced";
+    if (link->received > announced && link->received > atomic_load_explicit(&link->shared->committed, memory_order_acquire))
+        return "fewer bytes than it had committed";
+    return NULL;
 }
 
 /* At a place up to which the worker has announced: a frame ends there, and it has said how many came before. If the place is
- * not the announced one any more when we look again, `results` may belong to a later one. */
+ * not the announced one any more when we look again, `results` may belong to a later one. Where we are ahead of the pipe there is
+ * nothing to be held against it yet: it is when the pipe has come as far. */
 static bool adds_up(const mp__link *link)
 {
     uint64_t results = atomic_load_explicit(&link->shared->results, memory_order_acquire);
-    if (link->state != MP__LINK_OPEN || link->received != announced(link))
+    uint64_t announced = atomic_load_explicit(&link->shared->announced, memory_order_acquire);
+    if (link->state != MP__LINK_OPEN || link->received != announced || link->piped != announced)
         return true;
     return mp__frame_reader_whole(&link->reader) && results == link->frames;
 }
@@ -477,6 +520,10 @@ static bool advance(mp__link *link)
     ssize_t got;
     switch (link->state) {
     case MP__LINK_OPEN:
+        if (link->looks) {
+            link->looks = read_buffer(link) ? link->looks - 1 : 0;
+            return true;
+        }
         if (!link->budget)
             return false;
         link->budget--;
@@ -500,8 +547,9 @@ bool mp__link_next(mp__link *link, mp__event *event)
     while (!link->distrusted) {
         if (link->state == MP__LINK_NONE)
             return false;
-        if (link->received > announced(link)) /* looked at before what has come is taken for frames */
-            return nonsense(link, event, "more bytes than it announced");
+        const char *wrong = went_too_far(link); /* looked at before what has come is taken for frames */
+        if (wrong)
+            return nonsense(link, event, wrong);
         if (mp__frame_reader_next(&link->reader, &link->frame)) {
             if (take_frame(link, event))
                 return true;

@@ -49,6 +49,8 @@ typedef struct mp__link {
     uint64_t opening;           /* of them before it was ready: no item's results */
     uint64_t lines, lines_come; /* OTHER: how many tasks it has to show, and has shown */
     uint64_t received;          /* bytes of its stream that have come, by whatever way */
+    uint64_t piped;             /* that came through the pipe; what it brings before `received` we have already */
+    unsigned looks;             /* that may still be taken into the buffer of a worker that lives */
     int read_error;             /* errno of its pipe */
     bool distrusted;            /* it spoke nonsense, or is refused: nothing more is read */
     bool refused;               /* it could not begin, and `error` says why: it is killed, and its end is START_FAILED */
@@ -72,6 +74,8 @@ void mp__link_close(mp__link *link);
 
 /* Adds an item, or in its place what is wrong with it. */
 void mp__link_send(mp__link *link, const mp__item *item);
+/* True if it may have finished items that it has not said; then what `next` finds in its buffer is taken as well, once. */
+bool mp__link_look(mp__link *link);
 /* It cannot begin, `error` says why, and that is told when it has been reaped. False, always. */
 bool mp__link_refuse(mp__link *link);
 /* The next event of what it sent; false: none now. Returns GREETED and READY, behind which there is something to flush; RESULT,

@@ -47,7 +47,8 @@ struct mp__workers {
     size_t inbox_count;
     struct epoll_event ready[READY_MAX];
     int ready_count, ready_next;
-    mp__link *reading; /* to be asked before others */
+    mp__link *reading;  /* to be asked before others */
+    uint32_t next_look; /* slots from here on have not been looked at since `look` */
     bool zygote_dead;
     uint32_t next_orphan; /* slots from here on have not been looked at since */
     bool owes_broken;
@@ -349,6 +350,11 @@ static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
         NULL); /* fails only if the zygote is gone, and it with it */
 }
 
+static void look(mp__workers *w)
+{
+    w->next_look = 0;
+}
+
 static int descriptor(mp__workers *w)
 {
     return w->epoll;
@@ -430,6 +436,18 @@ static bool next_of_link(mp__workers *w, mp__event *event)
     return got;
 }
 
+static bool next_look(mp__workers *w)
+{
+    while (w->next_look < w->slots) {
+        mp__link *link = w->links[w->next_look++];
+        if (!mp__link_look(link))
+            continue;
+        w->reading = link;
+        return true;
+    }
+    return false;
+}
+
 /* After one round it says that there is nothing, so that the lock is let go; the descriptor says if there is more. */
 static bool next(mp__workers *w, mp__event *event)
 {
@@ -437,7 +455,7 @@ static bool next(mp__workers *w, mp__event *event)
         if (w->reading) {
             if (next_of_link(w, event))
                 return true;
-        } else if (next_orphan(w)) {
+        } else if (next_orphan(w) || next_look(w)) {
             continue;
         } else if (w->owes_broken) {
             return tell_broken(w, event);
@@ -569,6 +587,7 @@ const mp__backend mp__process_backend = {
     .cancel = cancel,
     .stop = stop,
     .kill = kill_worker,
+    .look = look,
     .descriptor = descriptor,
     .next = next,
     .close = close_all,

@@ -83,14 +83,16 @@ _Noreturn static void leave(int code)
 
 /* --- results ------------------------------------------------------------------------------------------------------------- */
 
-/* The buffer is empty, and the stream has come this far. One store each: whatever the parent finds, nothing is lost or twice:
- * before it, what the pipe has is all there is; after it, there is nothing in the buffer. */
+/* The buffer is empty, and the stream has come this far. `base` first: the parent, which may look at any moment, must not find that
+ * the buffer has all up to here, when what went past it was written into the pipe. And before the buffer is written again: what
+ * the parent was copying meanwhile is then seen not to count. */
 static void begin_buffer(worker *w, uint64_t base)
 {
     w->base = base;
     w->results.size = 0;
-    atomic_store_explicit(&w->shared->committed, base, memory_order_release);
     atomic_store_explicit(&w->shared->base, base, memory_order_release);
+    atomic_store_explicit(&w->shared->committed, base, memory_order_release);
+    atomic_thread_fence(memory_order_release);
 }
 
 static void commit(worker *w)

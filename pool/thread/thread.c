@@ -111,6 +111,17 @@ static void stop(mp__workers *w, uint32_t slot)
     mp__lane_stop(lane);
 }
 
+/* A thread that has a single item left tells when that ends. */
+static void look(mp__workers *w)
+{
+    for (uint32_t i = 0; i < w->config.slots; i++) {
+        mp__lane *lane = w->lanes[i];
+        if (lane->alive && lane->put - lane->taken > 1 &&
+            atomic_load_explicit(&lane->done, memory_order_relaxed) > lane->taken)
+            mp__news_tell(lane);
+    }
+}
+
 static int descriptor(mp__workers *w)
 {
     return w->news.fd;
@@ -285,6 +296,7 @@ const mp__backend mp__thread_backend = {
     .started = started,
     .cancel = cancel,
     .stop = stop,
+    .look = look,
     .descriptor = descriptor,
     .next = next,
     .close = close_all,

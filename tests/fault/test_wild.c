@@ -24,6 +24,10 @@ typedef enum deed {
     NEW_EPOCH,
     READ_TASKS,
     FORGE_A_RESULT,
+    RAISE_COMMITTED, /* to where old results lie, and is looked at */
+    LOWER_COMMITTED,
+    RAISE_BASE,
+    LOWER_BASE,
     USE_AN_OLD_FILE,
     RETURN_TWICE,
     OPEN_A_POOL
@@ -70,6 +74,15 @@ static int open_inner(void)
     return out[0] + out[1] + out[2];
 }
 
+/* Where the buffer begins in the stream, and how far it is whole: the second and third word. The item goes on for so long that the
+ * worker is looked at. */
+static void change_word(unsigned char *page, int index, int64_t by)
+{
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)page + index;
+    *word += (uint64_t)by;
+    nap_us(3000);
+}
+
 static void do_deed(deed what)
 {
     unsigned char *page = shared_page(), bytes[4096];
@@ -87,6 +100,10 @@ static void do_deed(deed what)
     }
     if (what == FORGE_A_RESULT)
         tally->word[0] = (int)write(last_descriptor(0), "\x17\x00\x00\x00\x05", 5);
+    if (what == RAISE_COMMITTED || what == LOWER_COMMITTED)
+        change_word(page, 2, what == RAISE_COMMITTED ? 40 : -40);
+    if (what == RAISE_BASE || what == LOWER_BASE)
+        change_word(page, 1, what == RAISE_BASE ? 10 : -10);
     if (what == USE_AN_OLD_FILE) {
         fprintf(old_file, "a line for a file that is closed here\n");
         tally->word[0] = fflush(old_file);
@@ -191,6 +208,22 @@ CHECK(wild, forges_a_result__only_its_worker_suffers)
 {
     wild_rounds(FORGE_A_RESULT, 1, ITEMS);
     wild_rounds(FORGE_A_RESULT, 2, ITEMS);
+}
+
+CHECK(wild, says_that_it_has_finished_more_or_less__only_its_worker_suffers)
+{
+    for (int workers = 1; workers <= 2; workers++) {
+        wild_rounds(RAISE_COMMITTED, workers, ITEMS);
+        wild_rounds(LOWER_COMMITTED, workers, ITEMS);
+    }
+}
+
+CHECK(wild, says_that_its_results_begin_elsewhere__only_its_worker_suffers)
+{
+    for (int workers = 1; workers <= 2; workers++) {
+        wild_rounds(RAISE_BASE, workers, ITEMS);
+        wild_rounds(LOWER_BASE, workers, ITEMS);
+    }
 }
 
 CHECK(wild, lets_a_forked_child_come_back__it_leaves)
