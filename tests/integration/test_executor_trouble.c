@@ -154,7 +154,7 @@ EACH_PROCESS_KIND(breaks, on_a_crash__what_has_no_result_says_so)
         mp_status status = mp_future_result(futures[i], NULL, PROMPT);
         if (i != 1 || status != MP_ECRASHED) /* the one that crashed may say more */
             cr_assert(eq(int, status, MP_EBROKEN), "%d: %s", i, mp_status_name(status));
-        cr_assert(ne(int, mp_future_exception(futures[i], 0)->message[0], 0));
+        cr_assert(mp_future_exception(futures[i], 0)->message[0] != 0);
     }
     EXPECT_REFUSED(SUBMIT(executor, mark, 1), MP_EBROKEN);
     EXPECT_RESULT(before, 91);
