@@ -337,3 +337,47 @@ CHECK(single, single_calls__stuck_behind_a_busy_worker__begin_before_later_ones)
     cr_assert(sent[1] > 0);
     pool_ends();
 }
+
+/* --- what is not said --------------------------------------------------------------------------------------------------- */
+
+CHECK(core_jobs, several_sent__may_hide_results_until_a_single_one_is_left)
+{
+    mp__core_job job;
+    pool_runs(1);
+    cr_assert_not(mp__core_may_hide(core));
+    submit(&job, 3, 3);
+    cr_assert_eq(sent[0], 3);
+    cr_assert(mp__core_may_hide(core));
+    results(0, 1);
+    cr_assert(mp__core_may_hide(core));
+    results(0, 1);
+    cr_assert_not(mp__core_may_hide(core));
+    results(0, 1);
+    cr_assert_not(mp__core_may_hide(core));
+    pool_ends();
+}
+
+CHECK(core_jobs, one_on_each_worker__hides_nothing)
+{
+    mp__core_job job;
+    pool_runs(2);
+    submit(&job, 2, 1);
+    cr_assert(sent[0] == 1 && sent[1] == 1);
+    cr_assert_not(mp__core_may_hide(core));
+    results(0, 1);
+    results(1, 1);
+    pool_ends();
+}
+
+CHECK(core_jobs, life_that_is_over__hides_nothing)
+{
+    mp__core_job job;
+    pool_runs(1);
+    submit(&job, 3, 3);
+    lost(0, 1);
+    cr_assert_not(mp__core_may_hide(core));
+    ready(0);
+    cr_assert(mp__core_may_hide(core));
+    results(0, 2);
+    pool_ends();
+}
