@@ -180,6 +180,24 @@ EACH_PROCESS_KIND(breaks, when_an_idle_worker_dies)
     mp_future_free(&future);
 }
 
+EACH_PROCESS_KIND(breaks, when_a_worker_dies_for_a_map)
+{
+    for (int i = 0; i < 2; i++) {
+        mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .break_on_crash = true);
+        int items[3] = {-1, 0, -2}, results[3];
+        if (i) {
+            mp_iter *iter = mp_executor_map(executor, die, items, 3);
+            cr_assert(eq(int, mp_iter_next(iter, results, PROMPT), MP_OK));
+            cr_assert(ne(int, mp_iter_next(iter, results, PROMPT), MP_OK));
+            mp_iter_free(&iter);
+        } else {
+            cr_assert(ne(int, mp_pool_map(mp_executor_pool(executor), die, items, 3, results), MP_OK));
+        }
+        EXPECT_REFUSED(SUBMIT(executor, mark, 1), MP_EBROKEN);
+        mp_executor_free(&executor);
+    }
+}
+
 EACH_PROCESS_KIND(breaks, not__when_a_task_only_fails_or_a_worker_is_replaced)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .break_on_crash = true, .max_tasks_per_child = 2);
