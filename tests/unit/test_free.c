@@ -72,7 +72,7 @@ CHECK(free, block__a_ring_of_any_length__is_freed_once)
         for (size_t i = 0; i < n; i++)
             blocks[i] = malloc(sizeof(mp__block));
         for (size_t i = 0; i < n; i++)
-            blocks[i]->next = blocks[(i + 1) % n];
+            *blocks[i] = (mp__block){.next = blocks[(i + 1) % n]};
         mp__block_free(blocks[n / 2]);
     }
     mp__block_free(NULL);
