@@ -6,9 +6,7 @@ TestSuite(race, .timeout = 120);
 
 EACH_KIND(race, cancel_against_start__is_one_or_the_other)
 {
-    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
-    race_cancel(executor, ROUNDS(2000));
-    mp_executor_free(&executor);
+    race_cancel(2, ROUNDS(2000));
 }
 
 CHECK(race, cancel_against_set_running__is_one_or_the_other)

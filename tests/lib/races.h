@@ -12,22 +12,22 @@ enum { BATCH = 32, SUBMITTERS = 3, EACH_SUBMITS = 60 };
 
 typedef struct cancel_race {
     pthread_barrier_t start, end;
-    mp_future *futures[BATCH];
-    _Atomic int there;     /* how many of these are */
+    mp_future *held[2], *futures[BATCH];
     bool cancelled[BATCH]; /* what cancel said */
-    int rounds;
+    int rounds, begun;     /* how many items had begun before those of the batch */
 } cancel_race;
 
-/* At the heels of who submits, or from the last one towards the workers. */
+/* Lets the workers go, and when they are at it follows or meets them. */
 static inline void *cancel_in_rounds(void *argument)
 {
     cancel_race *me = argument;
     for (int round = 0; round < me->rounds; round++) {
         pthread_barrier_wait(&me->start);
+        LET_GO(0);
+        while (round % 4 && the_board()->begun == me->begun)
+            sched_yield();
         for (int i = 0; i < BATCH; i++) {
             int at = round % 2 ? BATCH - 1 - i : i;
-            while (me->there <= at)
-                sched_yield();
             me->cancelled[at] = mp_future_cancel(me->futures[at]);
         }
         pthread_barrier_wait(&me->end);
@@ -52,35 +52,51 @@ static inline int cancel_race_judge(cancel_race *me, int first, heard *ears, boo
     return wrong;
 }
 
+/* A batch behind latches that hold all workers. */
+static inline void cancel_race_submit(cancel_race *me, mp_executor *executor, int workers, int first, heard *ears)
+{
+    int before = the_board()->begun;
+    LET_GO(-5);
+    for (int i = 0; i < workers; i++)
+        me->held[i] = SUBMIT(executor, latch, -1);
+    cr_assert(SOON(the_board()->begun == before + workers));
+    me->begun = before + workers;
+    memset((void *)ears, 0, BATCH * sizeof *ears);
+    for (int i = 0; i < BATCH; i++) {
+        me->futures[i] = SUBMIT(executor, mark, first + i);
+        (void)mp_future_add_done_callback(me->futures[i], hear, &ears[i]);
+    }
+}
+
 /* One for which cancel said true is cancelled, and its task never runs. One for which it said false has its result, and its task
- * ran once. Its callback is called once. Takes `items`, a multiple of BATCH, and shuts the executor down. */
-static inline void race_cancel(mp_executor *executor, int items)
+ * ran once. Its callback is called once. */
+static inline void race_cancel(int workers, int items)
 {
     static bool ran[BOARD_ITEMS];
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = workers);
     cancel_race me = {.rounds = items / BATCH};
     pthread_t thread;
     heard ears[BATCH];
+    int n = me.rounds * BATCH, all = 0;
     pthread_barrier_init(&me.start, NULL, 2);
     pthread_barrier_init(&me.end, NULL, 2);
     cr_assert(zero(int, pthread_create(&thread, NULL, cancel_in_rounds, &me)));
-    for (int first = 0; first < me.rounds * BATCH; first += BATCH) {
-        memset((void *)ears, 0, sizeof ears);
-        me.there = 0;
+    for (int first = 0; first < n; first += BATCH) {
+        cancel_race_submit(&me, executor, workers, first, ears);
         pthread_barrier_wait(&me.start);
-        for (int i = 0; i < BATCH; i++) {
-            me.futures[i] = SUBMIT(executor, mark, first + i);
-            (void)mp_future_add_done_callback(me.futures[i], hear, &ears[i]);
-            me.there++;
-        }
         pthread_barrier_wait(&me.end);
+        for (int i = 0; i < workers; i++)
+            EXPECT_RESULT(me.held[i], 0);
+        free_futures(me.held, (size_t)workers);
         cr_assert(zero(int, cancel_race_judge(&me, first, ears, ran + first)), "in round %d", first / BATCH);
     }
     pthread_join(thread, NULL);
     pthread_barrier_destroy(&me.start);
     pthread_barrier_destroy(&me.end);
-    cr_assert(eq(int, mp_executor_shutdown(executor, true, false), MP_OK));
-    for (int i = 0; i < me.rounds * BATCH; i++)
+    mp_executor_free(&executor);
+    for (int i = 0; i < n; all += ran[i++])
         cr_assert(eq(int, the_board()->times[i], ran[i]), "so often ran item %d", i);
+    cr_assert(all > 0 && all < n, "%d of %d ran: that was no race", all, n);
 }
 
 /* ---- cancel against set_running, of one's own ---- */

@@ -6,16 +6,12 @@ TestSuite(load, .timeout = 300);
 
 EACH_KIND(race, cancel_against_start__is_one_or_the_other)
 {
-    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
-    race_cancel(executor, ROUNDS(100000));
-    mp_executor_free(&executor);
+    race_cancel(2, ROUNDS(100000));
 }
 
 EACH_KIND(race, cancel_against_start_on_one_worker__is_one_or_the_other)
 {
-    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
-    race_cancel(executor, ROUNDS(100000));
-    mp_executor_free(&executor);
+    race_cancel(1, ROUNDS(100000));
 }
 
 CHECK(race, cancel_against_set_running__is_one_or_the_other)
