@@ -10,6 +10,17 @@ enum { BATCH = 32, SUBMITTERS = 3, EACH_SUBMITS = 60 };
 
 /* ---- cancel against start ---- */
 
+/* As mark, but busy for a while: up to 35 us, by its input. So others are sure to come upon it while it runs. */
+static mp_status linger(const int *in, int *out, mp_call *call)
+{
+    mp_status status = mark(in, out, call);
+    double end = seconds_now() + *in % 8 * 5e-6;
+    while (seconds_now() < end)
+        ;
+    return status;
+}
+MP_TASK(linger, int, int);
+
 typedef struct cancel_race {
     pthread_barrier_t start, end;
     mp_future *held[2], *futures[BATCH];
@@ -63,7 +74,7 @@ static inline void cancel_race_submit(cancel_race *me, mp_executor *executor, in
     me->begun = before + workers;
     memset((void *)ears, 0, BATCH * sizeof *ears);
     for (int i = 0; i < BATCH; i++) {
-        me->futures[i] = SUBMIT(executor, mark, first + i);
+        me->futures[i] = SUBMIT(executor, linger, first + i);
         (void)mp_future_add_done_callback(me->futures[i], hear, &ears[i]);
     }
 }
