@@ -173,7 +173,7 @@ CHECK(link, looked_at_again__shows_only_what_is_new)
         finish_item(1000);
         cr_assert_eq(take(BUFFER), MP__EV_RESULT);
         cr_assert_eq(take(BUFFER), MP__EV_RESULT);
-        cr_assert_eq(told, i);
+        cr_assert_eq(told, (uint64_t)i);
     }
     flush_results();
     cr_assert_eq(take(PIPE), MP__EV_RESULT);
