@@ -3,7 +3,8 @@
  * The I/O thread takes a turn (dispatch.c) whenever the backend's descriptor or a deadline says so. A thread that submits acts
  * itself, so that its items are on their way without a thread being woken; and one that waits for its job drives in place of
  * the I/O thread, which hears nothing meanwhile: a wake-up costs what a hundred items cost. Nobody sleeps with the lock held,
- * and an idle pool has no deadline.
+ * and an idle pool has no deadline. A deadline is the core's, or that of looking at workers which may be hiding results: the two
+ * meet in next_deadline alone.
  *
  * Threads other than ours hold the lock with all signals blocked: a handler that ran on top of them would see a half-done
  * pool, and SIGPIPE from a worker that has just died is ours, not the program's. README.md has the tables. */

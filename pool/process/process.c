@@ -307,8 +307,6 @@ static void recall(mp__workers *w, uint32_t slot)
     link->owes_recalled = true;
 }
 
-/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
- * never sent is not cancelled. */
 /* What a wild task has written there is taken for all. */
 static uint64_t started(mp__workers *w, uint32_t slot)
 {
@@ -319,6 +317,8 @@ static uint64_t started(mp__workers *w, uint32_t slot)
     return count < link->items ? count : link->items;
 }
 
+/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
+ * never sent is not cancelled. */
 static void cancel(mp__workers *w, uint32_t slot)
 {
     if (w->links[slot]->shared)

@@ -86,7 +86,9 @@ enum { MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1024, MP__FLUSH_AT = 32
  *                                                comes, until RESUME names the epoch that it finds
  *
  * base, committed: offsets in the stream of results. `buffer` holds its bytes from `base` on, whole frames up to `committed`.
- * The parent knows how many bytes came through the pipe: when the worker is dead it goes on from there in `buffer`.
+ * The parent knows how many bytes it has: when the worker is dead it goes on from there in `buffer`, and as well while it lives and
+ * has not said anything for a while. Neither word ever goes back. `base` is stored after the bytes before it have been written
+ * into the pipe, and before others take their place: who finds the same `base` before and behind a copy has copied what it holds.
  *
  * announced, results: how far the worker is about to write, and how many results that makes; said before it writes. sent: how
  * far the parent has written tasks; said afterwards. A task that writes to our pipes, reads from them, or scribbles over this

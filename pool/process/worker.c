@@ -1,8 +1,8 @@
 /* A worker process: one thread that takes frames from its tasks pipe, runs tasks, and gives results back.
  *
  * Results gather in the shared buffer, whole frames, committed one by one; they go into the pipe when the buffer is full
- * enough, when they have waited long enough, and always before the worker blocks. So whenever it dies, the parent finds what
- * is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
+ * enough, when they have waited long enough, and always before the worker blocks. So whenever it dies, or is long about an item,
+ * the parent finds what is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
  *
  * It holds five descriptors: 0 is /dev/null, 1 and 2 are the program's, then its two pipes. It leaves by _exit, always: the
  * program's atexit handlers and unflushed files belong to the parent, or, where it was executed, to no one. Whatever else goes

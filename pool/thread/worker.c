@@ -3,7 +3,8 @@
  * A task writes straight into the place of its result, unless that could point to memory: then into a place of the thread's own,
  * and what it leaves there is copied, for it may be the task's input, or memory that goes with the call. The driver is woken
  * (which costs a hundred times what a small item does) when there is nothing more to run, when results have waited for a while or
- * are many, before another job's items, and after each item as long as they are not known to be short.
+ * are many, before another job's items, and after each item as long as they are not known to be short. What is done and not told
+ * the driver finds when it looks: also behind short items comes a long one.
  *
  * Runs with all signals blocked and cancellation off. Owns its mp_call and its room; what it shares is in the lane. A task that
  * fails, or whose result cannot be copied, fails its item; one that calls pthread_exit fails it too, and this life is over. */
