@@ -112,7 +112,7 @@ EACH_KIND(then, task_that_takes_something_else__is_refused)
     mp_future *first = SUBMIT(executor, mark, 1);
     mp_future *next = mp_future_then(first, executor, text_size);
     EXPECT_STATUS(next, MP_ETYPE);
-    cr_assert(ne(int, mp_future_exception(next, 0)->message[0], 0));
+    cr_assert(ne(chr, mp_future_exception(next, 0)->message[0], 0));
     mp_future_free(&next);
     mp_future_free(&first);
     mp_executor_free(&executor);

@@ -122,7 +122,7 @@ static inline bool is_str(const mp_str *text, const char *wanted)
         cr_assert(not(mp_future_running(refused_future)));                                                                 \
         cr_assert(eq(int, mp_future_result(refused_future, NULL, 0), wanted));                                             \
         cr_assert(eq(int, mp_future_exception(refused_future, 0)->status, wanted));                                        \
-        cr_assert(ne(int, mp_future_exception(refused_future, 0)->message[0], 0));                                         \
+        cr_assert(ne(chr, mp_future_exception(refused_future, 0)->message[0], 0));                                         \
         mp_future_free(&refused_future);                                                                                   \
     } while (0)
 
