@@ -3,9 +3,9 @@
  *     MP_WITH_EXECUTOR (executor, .kind = MP_THREADS, .max_workers = 10)
  *         futures[i] = mp_submit(executor, download, &requests[i]);
  *
- * An executor has a pool of its own, whose workers start as they are needed, or shares a running one (mp_executor_over). A worker
- * that crashes fails its task and nothing else. What cannot be repaired breaks the executor: then what it had gets MP_EBROKEN, and
- * so does what is submitted. Any thread, several at once; from the process that opened it. */
+ * An executor has a pool of its own, whose workers start as they are needed, or shares a running one (mp_executor_over). A
+ * worker that crashes fails its task and nothing else. What cannot be repaired breaks the executor: then what it had gets
+ * MP_EBROKEN, and so does what is submitted. Any thread, several at once; from the process that opened it. */
 #ifndef MILLPOND_EXECUTOR_H
 #define MILLPOND_EXECUTOR_H
 #include <millpond/future.h>
@@ -24,7 +24,7 @@ typedef struct mp_executor_options {
     mp_hook finalizer;
     ptrdiff_t max_tasks_per_child;
     ptrdiff_t max_queue; /* how many of its futures may be not done; then mp_submit waits for one. 0: any number */
-    bool break_on_crash; /* a worker that dies breaks the executor, as in Python */
+    bool break_on_crash; /* a worker that dies breaks the executor, as in Python: what it ran is MP_ECRASHED, all else MP_EBROKEN */
     mp_error *error;     /* filled when opening fails, and zeroed when not; borrowed; NULL: not wanted */
     char mp__end;
 } mp_executor_options;
@@ -42,42 +42,46 @@ typedef struct mp_executor_map_options {
     char mp__end;
 } mp_executor_map_options;
 
-/* mp_executor_open(&executor, .kind = MP_THREADS, .max_workers = 8): given: end it with mp_executor_free. On failure NULL; statuses as
- * mp_pool_open. An initializer that fails with the first worker fails the opening, later it breaks the executor.
- * Python: ThreadPoolExecutor(), ProcessPoolExecutor(). */
+/* mp_executor_open(&executor, .kind = MP_THREADS, .max_workers = 8): given: end it with mp_executor_free. On failure NULL;
+ * statuses as mp_pool_open. An initializer that fails with the first worker fails the opening, later it breaks the
+ * executor. Python: ThreadPoolExecutor(), ProcessPoolExecutor(). */
 MP__API mp_status mp_executor_open_with(mp_executor **executor, const mp_executor_options *options)
     __attribute__((warn_unused_result));
 
-/* mp_executor_over(&executor, pool, .max_queue = 100): an executor on the workers of a running pool, which must outlive it; of the
- * options only `.max_queue` and `.error` count. Several may share a pool; shutting one down leaves pool and others alone. */
+/* mp_executor_over(&executor, pool, .max_queue = 100): an executor on the workers of a running pool, which must outlive
+ * it; of the options only `.max_queue` and `.error` count. Several may share a pool; shutting one down leaves pool and
+ * others alone. */
 MP__API mp_status mp_executor_over_with(mp_executor **executor, mp_pool *pool, const mp_executor_options *options)
     __attribute__((warn_unused_result));
 
-/* mp_submit(executor, task, &input): one call of the task. Given; never NULL: what cannot be submitted is a future that is FINISHED
- * with the reason: the statuses of mp_pool_apply; MP_ECLOSED: after shutdown; MP_EBROKEN; MP_EFULL: no room in time. The input is
- * copied with all it points to. Waits only for room. Python: Executor.submit. */
+/* mp_submit(executor, task, &input): one call of the task. Given; never NULL: what cannot be submitted is a future that is
+ * FINISHED with the reason: the statuses of mp_pool_apply; MP_ECLOSED: after shutdown; MP_EBROKEN; MP_EFULL: no room in
+ * time. The input is copied with all it points to. Waits only for room. Calls begin in the order in which they were
+ * submitted, but that those known to be short travel several at a time. Python: Executor.submit. */
 MP__API mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void *input,
                                   const mp_submit_options *options);
 
-/* mp_future_then(future, executor, task): a future for `task` on the result of `future`, submitted when that is there; if there is none,
- * it ends as that one did. The task must take what the other gives (MP_ETYPE). Cancelling it does not cancel `future`. Given. */
+/* mp_future_then(future, executor, task): a future for `task` on the result of `future`, submitted when that is there; if
+ * there is none, it ends as that one did. The task must take what the other gives (MP_ETYPE). Cancelling it does not
+ * cancel `future`. Given. */
 MP__API mp_future *mp_future_then_task(mp_future *future, mp_executor *executor, const mp_task *task);
 
-/* mp_executor_map(executor, task, items, n, .timeout = 60, ...): results in the order of the items, through mp_iter_next (iter.h), which
- * says MP_ETIMEDOUT when the deadline is over. `items` are copied, unless `.buffersize` is given: then they are borrowed, as in
- * mp_pool_imap. Freeing a stream that has been read cancels what has not started; one that has not been read runs to its end.
- * Python: Executor.map. */
+/* mp_executor_map(executor, task, items, n, .timeout = 60, ...): results in the order of the items, through mp_iter_next
+ * (iter.h), which says MP_ETIMEDOUT when the deadline is over. `items` are copied, unless `.buffersize` is given: then
+ * they are borrowed, as in mp_pool_imap. Freeing a stream that has been read cancels what has not started; one that has
+ * not been read runs to its end. Python: Executor.map. */
 MP__API mp_iter *mp_executor_map_task(mp_executor *executor, const mp_task *task, const void *items, size_t n,
                                       const mp_executor_map_options *options);
 
-/* Refuses new work; with `cancel_futures` cancels what has not started; with `wait` waits until all its futures are done, their
- * callbacks have run and, if they are its own, the workers have left. Again is fine. From a callback or task of its own it does not
- * wait. MP_OK; MP_EINVAL; MP_EFOREIGN; MP_EDEADLK: it would have waited for itself. Python: Executor.shutdown. */
+/* Refuses new work; with `cancel_futures` cancels what has not started; with `wait` waits until all its futures are done,
+ * their callbacks have run and, if they are its own, the workers have left. Again is fine. From a callback or task of its
+ * own it does not wait. MP_OK; MP_EINVAL; MP_EFOREIGN; MP_EDEADLK: it would have waited for itself. Python:
+ * Executor.shutdown. */
 MP__API mp_status mp_executor_shutdown(mp_executor *executor, bool wait, bool cancel_futures);
 
-/* Shuts it down and ends its workers: SIGTERM, a second later SIGKILL; or SIGKILL at once. What has no result yet gets MP_ETERMINATED.
- * Threads: what runs goes on to its end. Does not wait. MP_OK; MP_EINVAL: no executor, or it has no workers of its own; MP_EFOREIGN.
- * Python: terminate_workers, kill_workers. */
+/* Shuts it down and ends its workers: SIGTERM, a second later SIGKILL; or SIGKILL at once. What has no result yet gets
+ * MP_ETERMINATED. Threads: what runs goes on to its end. Does not wait. MP_OK; MP_EINVAL: no executor, or it has no
+ * workers of its own; MP_EFOREIGN. Python: terminate_workers, kill_workers. */
 MP__API mp_status mp_executor_terminate_workers(mp_executor *executor);
 MP__API mp_status mp_executor_kill_workers(mp_executor *executor);
 
@@ -112,8 +116,8 @@ MP__END
     ((void)sizeof(mp__check_##f((items), (mp__output_of_##f *)0)),                                                         \
      mp_executor_map_task((executor), &mp__task_##f, (items), (n), &(mp_executor_map_options){__VA_ARGS__}))
 
-/* MP_WITH_EXECUTOR (executor, ...) { ... }: Python's `with ThreadPoolExecutor() as executor`: waits for everything that was submitted, on
- * every way out of the block. If it cannot be opened the block is skipped, as MP_WITH_POOL. */
+/* MP_WITH_EXECUTOR (executor, ...) { ... }: Python's `with ThreadPoolExecutor() as executor`: waits for everything that
+ * was submitted, on every way out of the block. If it cannot be opened the block is skipped, as MP_WITH_POOL. */
 #define MP_WITH_EXECUTOR(...) MP__WITH_EXECUTOR(__VA_ARGS__, .mp__end = 0)
 #define MP__WITH_EXECUTOR(executor, ...) MP__WITH_EXECUTOR_(executor, mp__once_##executor, __VA_ARGS__)
 #define MP__WITH_EXECUTOR_(executor, once, ...)                                                                            \
