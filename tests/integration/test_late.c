@@ -249,6 +249,7 @@ static mp_status storm(const mp_none *in, mp_bytes *out, mp_call *call)
     (void)in;
     size_t i = mp_call_item(call), size = size_of(i);
     board_begin(call);
+    the_board()->word[mp_call_worker(call) % 2] = (int)getpid();
     for (double until = pause_of(i) ? seconds_now() + pause_of(i) : 0; until > seconds_now();)
         continue;
     void *bytes = mp_call_alloc(call, size + 1);
@@ -329,46 +330,57 @@ typedef struct hunt {
     _Atomic int killed;
 } hunt;
 
+/* Only those that have begun an item: many that die before are a reason to give the pool up. */
 static void *kill_now_and_then(void *argument)
 {
     hunt *me = argument;
     for (uint64_t i = 0; !me->over; i++) {
-        pid_t workers[8];
-        int count = proc_living_children(me->zygote, workers, 8);
-        if (count > 0)
-            me->killed += proc_signal_child(me->zygote, workers[mix(i) % (uint64_t)count], SIGKILL);
+        pid_t worker = the_board()->word[mix(i) % 2];
+        if (worker)
+            me->killed += proc_signal_child(me->zygote, worker, SIGKILL);
         nap_us((long)(mix(~i) % 20000));
     }
     return NULL;
 }
 
-/* Each death costs the item that ran at most, and nothing that was finished before it; none runs twice. */
+/* How many items were lost; of the others each is whole. None began twice; one that was killed just before it began is to blame as
+ * well. */
+static int read_while_hunted(mp_pool *pool, size_t n)
+{
+    int lost = 0;
+    mp_bytes bytes;
+    mp_iter *iter = mp_pool_imap(pool, storm, NULL, n);
+    for (size_t i = 0, index; i < n; i++) {
+        mp_status status = mp_iter_next(iter, &bytes, PROMPT, .index = &index);
+        int times = the_board()->times[i];
+        cr_assert(eq(sz, index, i));
+        cr_assert(status == MP_OK || status == MP_ECRASHED, "item %zu: %s", i, mp_iter_error(iter)->message);
+        cr_assert(status != MP_OK || is_of(&bytes, i), "item %zu", i);
+        cr_assert(times == 1 || (status && !times), "item %zu: status %d, began %d times", i, status, times);
+        lost += status != MP_OK;
+        mp_free(mp_bytes, &bytes, 1);
+    }
+    mp_iter_free(&iter);
+    board_clear(n);
+    return lost;
+}
+
+/* Each death costs the item that ran at most, and nothing that was finished before it. */
 EACH_PROCESS_KIND(looking, while_workers_are_killed__costs_no_finished_result)
 {
-    enum { ITEMS = STORM / 4 };
     hunt me = {0};
-    size_t n = few_lives(ITEMS), index;
+    size_t n = few_lives(STORM / 4);
     int lost = 0;
     pthread_t hunter;
-    mp_bytes bytes;
     mp__looking_times = eager[1];
     mp_pool *pool = OPEN_POOL(.processes = 2);
     me.zygote = proc_only_child();
     cr_assert(zero(int, pthread_create(&hunter, NULL, kill_now_and_then, &me)));
-    mp_iter *iter = mp_pool_imap(pool, storm, NULL, n);
-    for (size_t i = 0; i < n; i++) {
-        mp_status status = mp_iter_next(iter, &bytes, PROMPT, .index = &index);
-        cr_assert(eq(sz, index, i));
-        cr_assert(status == MP_OK || status == MP_ECRASHED, "item %zu: %s", i, mp_iter_error(iter)->message);
-        cr_assert(status != MP_OK || is_of(&bytes, i), "item %zu", i);
-        cr_assert(the_board()->times[i] == 1 || (status && !the_board()->times[i]), "item %zu: status %d, began %d times",
-                  i, status, the_board()->times[i]); /* one that was killed just before it began is to blame as well */
-        lost += status != MP_OK;
-        mp_free(mp_bytes, &bytes, 1);
-    }
+    do
+        lost += read_while_hunted(pool, n);
+    while (!me.killed);
     me.over = true;
     pthread_join(hunter, NULL);
     cr_assert(le(int, lost, me.killed));
-    mp_iter_free(&iter);
     mp_pool_free(&pool);
 }

@@ -169,7 +169,7 @@ CHECK(link, looked_at__shows_what_is_committed_and_the_pipe_brings_it_for_nothin
 CHECK(link, looked_at_again__shows_only_what_is_new)
 {
     open_worker(20);
-    for (int i = 1; i <= 10; i++) {
+    for (uint64_t i = 1; i <= 10; i++) {
         finish_item(1000);
         cr_assert_eq(take(BUFFER), MP__EV_RESULT);
         cr_assert_eq(take(BUFFER), MP__EV_RESULT);
