@@ -1,19 +1,14 @@
-/* How long it takes to encode and decode a value, here and with msgpack-c, in nanoseconds, in one run.
+/* codec int64|double|struct|doubles|bytes: nanoseconds to encode and to decode a value, here and with msgpack-c.
  *
- *     codec [ROUNDS]
- *
- * Each figure is the best of ROUNDS (default 7) rounds of a few milliseconds. Ours: the codec alone, without a frame's
- * header; a result that owns memory is freed within the time. msgpack-c: msgpack_pack_* into a msgpack_sbuffer that is
- * cleared each time; msgpack_unpack_next and reading the numbers out of its tree. The 1 MiB is copied by msgpack-c when it
- * packs; ours refers to it, and decodes it in the frame's block, as the pool does. */
+ * Each figure is the best of a few rounds of two milliseconds. Ours: the codec alone, without a frame's header; a result that owns
+ * memory is freed within the time. msgpack-c: msgpack_pack_* into a msgpack_sbuffer that is cleared each time; msgpack_unpack_next
+ * and reading the numbers out of its tree. The 1 MiB of bytes is copied by msgpack-c when it packs; ours refers to it, and decodes it
+ * in the frame's block, as the pool does. */
 #include "serial/codec.h"
+#include "bench/measure.h"
 #include <inttypes.h>
 #include <millpond.h>
 #include <msgpack.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 typedef struct {
     int32_t id;
@@ -33,18 +28,11 @@ static uint64_t sum; /* what keeps the compiler from leaving the work out */
 static const mp_type *type;
 static const void *value;
 static int64_t integer;
-static double number, doubles[DOUBLES];
+static double a_double, doubles[DOUBLES];
 static sample record;
 static mp_span_double span = {doubles, DOUBLES};
 static char *large;
 static mp_bytes bytes;
-
-static int64_t now(void)
-{
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
 
 static void must(bool good)
 {
@@ -99,7 +87,7 @@ static void pack_integer(void)
 static void pack_double(void)
 {
     msgpack_sbuffer_clear(&theirs);
-    sum += (uint64_t)msgpack_pack_double(&packer, number);
+    sum += (uint64_t)msgpack_pack_double(&packer, a_double);
 }
 static void pack_sample(void)
 {
@@ -147,60 +135,75 @@ static void unpack(void)
     msgpack_unpacked_destroy(&result);
 }
 
-static double time_of(void (*call)(void), int rounds)
+enum { ROUNDS = 7 };
+
+static double time_of(void (*call)(void))
 {
-    int64_t best = INT64_MAX, calls = 64, taken = 0;
-    for (; taken < 2000000; calls *= 2) { /* as many calls as take two milliseconds */
-        int64_t begin = now();
-        for (int64_t i = 0; i < calls; i++)
+    double best = 1e9, taken = 0;
+    long calls = 64;
+    for (; taken < 2e-3; calls *= 2) { /* as many calls as take two milliseconds */
+        double begin = now();
+        for (long i = 0; i < calls; i++)
             call();
         taken = now() - begin;
     }
     calls /= 2;
-    for (int round = 0; round < rounds; round++) {
-        int64_t begin = now();
-        for (int64_t i = 0; i < calls; i++)
+    for (int round = 0; round < ROUNDS; round++) {
+        double begin = now();
+        for (long i = 0; i < calls; i++)
             call();
         taken = now() - begin;
         best = taken < best ? taken : best;
     }
-    return (double)best / (double)calls;
+    return best / (double)calls * 1e9;
 }
 
-static void report(const char *name, const mp_type *of, const void *at, void (*decode)(void), void (*pack)(void),
-                   int rounds)
-{
-    type = of;
-    value = at;
-    pack();
-    ours_encode();
-    double encode_ns = time_of(ours_encode, rounds), decode_ns = time_of(decode, rounds);
-    double pack_ns = time_of(pack, rounds), unpack_ns = time_of(unpack, rounds);
-    (void)printf("%-16s %10.1f %10.1f %10.1f %10.1f %9.1fx %9.1fx\n", name, encode_ns, pack_ns, decode_ns, unpack_ns,
-                 pack_ns / encode_ns, unpack_ns / decode_ns);
-}
+static const struct {
+    const char *name;
+    const mp_type *type;
+    const void *value;
+    void (*decode)(void), (*pack)(void);
+} cases[] = {
+    {"int64", &mp__type_int64_t, &integer, ours_decode, pack_integer},
+    {"double", &mp__type_double, &a_double, ours_decode, pack_double},
+    {"struct", &mp__type_sample, &record, ours_decode, pack_sample},
+    {"doubles", &mp__type_mp_span_double, &span, ours_decode, pack_doubles},
+    {"bytes", &mp__type_mp_bytes, &bytes, ours_decode_large, pack_large},
+};
 
-int main(int argc, char **argv)
+static void prepare(void)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 7;
     msgpack_sbuffer_init(&theirs);
     msgpack_packer_init(&packer, &theirs, msgpack_sbuffer_write);
     must((large = calloc(1, LARGE)) != NULL);
     memset(large, 'x', LARGE);
     bytes = (mp_bytes){large, LARGE};
     integer = 123456789;
-    number = 3.25;
+    a_double = 3.25;
     record = (sample){17, 1234567890123, 0.5, -0.25};
     for (int i = 0; i < DOUBLES; i++)
         doubles[i] = i * 0.5;
-    (void)printf("%-16s %10s %10s %10s %10s %10s %10s\n", "ns", "encode", "msgpack-c", "decode", "msgpack-c", "", "");
-    report("int64", &mp__type_int64_t, &integer, ours_decode, pack_integer, rounds);
-    report("double", &mp__type_double, &number, ours_decode, pack_double, rounds);
-    report("4-field struct", &mp__type_sample, &record, ours_decode, pack_sample, rounds);
-    report("100 doubles", &mp__type_mp_span_double, &span, ours_decode, pack_doubles, rounds);
-    report("1 MiB bytes", &mp__type_mp_bytes, &bytes, ours_decode_large, pack_large, rounds);
+}
+
+int main(int argc, char **argv)
+{
+    const char *wanted = word(argc, argv, 1, "int64");
+    prepare();
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        if (strcmp(cases[k].name, wanted) != 0)
+            continue;
+        type = cases[k].type;
+        value = cases[k].value;
+        cases[k].pack();
+        ours_encode();
+        report("encode", time_of(ours_encode), "ns");
+        report("pack", time_of(cases[k].pack), "ns");
+        report("decode", time_of(cases[k].decode), "ns");
+        report("unpack", time_of(unpack), "ns");
+    }
     mp__buffer_fini(&packed);
     mp__blobs_fini(&blobs);
     msgpack_sbuffer_destroy(&theirs);
+    free(large);
     return sum == 0;
 }

@@ -5,12 +5,16 @@
  * that is under the pool's lock. Each errand holds the executor, so that it is there until the last has come back, whoever frees
  * it; the pool is freed by who frees the executor, or, from inside, on a thread of its own.
  * Broken is its pool: a failing initializer, or with `.break_on_crash` a worker that dies, breaks it for good (dispatch.h). */
-#include "futures/future.h"
+#include "futures/executor.h"
+#include "pool/choice.h"
 #include "pool/clock.h"
 #include "pool/cpu.h"
 #include "pool/failure.h"
+#include "pool/pool.h"
+#include "pool/process_id.h"
 #include "pool/stream.h"
 #include "serial/memory.h"
+#include <assert.h>
 #include <millpond/executor.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,29 +22,11 @@
 
 enum { THREADS_MAX = 32, THREADS_MORE = 4 };
 
-typedef enum executor_state { OPEN, SHUT } executor_state;
-
-struct mp_executor {
-    /* fixed at open */
-    pid_t owner;
-    mp_pool *pool;
-    mp__dispatch *dispatch; /* held */
-    bool owns;              /* the pool */
-    uint32_t max_workers;
-    size_t max_queue; /* 0: no limit */
-    /* guarded by the pool's lock */
-    executor_state state;
-    mp__errand *errands;
-    size_t left; /* how many */
-    unsigned holders;
-    pthread_cond_t changed; /* `left`, or `state` */
-};
-
-static mp_status check(const mp_executor *executor, mp_error *error)
+mp_status mp__executor_check(const mp_executor *executor, mp_error *error)
 {
     if (!executor)
         return mp__failure(error, MP_EINVAL, "no executor: it was not opened, or freed already");
-    if (executor->owner != getpid())
+    if (executor->owner != mp__process_id())
         return mp__failure(error, MP_EFOREIGN, "this executor belongs to process %d: open another one in this process",
                            (int)executor->owner);
     return MP_OK;
@@ -70,23 +56,30 @@ static mp_status make(mp_executor **executor, mp_pool *pool, const mp_executor_o
     mp_executor *made = mp__memory.calloc(1, sizeof *made);
     if (!made)
         return mp__failure(error, MP_ENOMEM, "no memory for an executor");
-    made->owner = getpid();
+    made->owner = mp__process_id();
     made->pool = pool;
     made->dispatch = pool->dispatch;
     made->max_queue = (size_t)options->max_queue;
     made->holders = 1;
+    mp_status status = mp__policy_take(&pool->policy, &(mp_policy){0}, 1, &made->usual, error);
+    assert(!status); /* it is the pool's own */
+    (void)status;
     mp__dispatch_ref(made->dispatch);
     mp__dispatch_cond_init(&made->changed);
     *executor = made;
     return MP_OK;
 }
 
-static mp_status count_workers(const mp_executor_options *options, int *count, mp_error *error)
+/* `options`: of its pool, with what was said of its workers. */
+static mp_status count_workers(const mp_pool_options *options, int *count, mp_error *error)
 {
-    *count = options->max_workers;
+    const mp__backend *backend = mp__choice_backend(options->kind);
+    *count = options->processes;
     if (*count < 0 || *count > MP__PROCESSES_MAX)
         return mp__failure(error, MP_EINVAL, ".max_workers is %d: it must be from 1 to %d, or 0 to have it chosen", *count,
                            MP__PROCESSES_MAX);
+    if (backend && backend->most)
+        *count = (int)backend->most;
     if (*count)
         return MP_OK;
     mp_status status = mp__cpu_count(count, error);
@@ -95,23 +88,42 @@ static mp_status count_workers(const mp_executor_options *options, int *count, m
     return status;
 }
 
+static mp_pool_options pool_options(const mp_executor_options *options, mp_error *error)
+{
+    return (mp_pool_options){.kind = options->kind,
+                             .processes = options->max_workers,
+                             .start_method = options->start_method,
+                             .initializer = options->initializer,
+                             .finalizer = options->finalizer,
+                             .maxtasksperchild = options->max_tasks_per_child,
+                             .thread_name_prefix = options->thread_name_prefix,
+                             .timeout = options->timeout,
+                             .retries = options->retries,
+                             .retry_on = options->retry_on,
+                             .retry_delay = options->retry_delay,
+                             .grace = options->grace,
+                             .limits = options->limits,
+                             .maxrss = options->maxrss,
+                             .output = options->output,
+                             .interrupt = options->interrupt,
+                             .spin = options->spin,
+                             .argc = options->argc,
+                             .argv = options->argv,
+                             .error = error};
+}
+
 /* One worker at first: the others come when they are needed. */
 static mp_status open_executor(mp_executor **executor, const mp_executor_options *options, mp_error *error)
 {
     int count;
     mp_pool *pool = NULL;
-    mp_status status = count_workers(options, &count, error);
+    mp_pool_options told = pool_options(options, error);
+    mp_status status = mp__choice_take(&told, error);
     if (!status)
-        status = mp__pool_open(&pool,
-                               &(mp_pool_options){.kind = options->kind,
-                                                  .processes = 1,
-                                                  .start_method = options->start_method,
-                                                  .initializer = options->initializer,
-                                                  .finalizer = options->finalizer,
-                                                  .maxtasksperchild = options->max_tasks_per_child,
-                                                  .thread_name_prefix = options->thread_name_prefix,
-                                                  .error = error},
-                               &(mp__fragile){.by_initializer = true, .by_crash = options->break_on_crash});
+        status = count_workers(&told, &count, error);
+    told.processes = 1;
+    if (!status)
+        status = mp__pool_open(&pool, &told, &(mp__fragile){.by_initializer = true, .by_crash = options->break_on_crash});
     if (!status)
         status = make(executor, pool, options, error);
     if (status) {
@@ -154,35 +166,32 @@ mp_status mp_executor_over_with(mp_executor **executor, mp_pool *pool, const mp_
 
 mp_pool *mp_executor_pool(mp_executor *executor)
 {
-    return check(executor, NULL) == MP_OK ? executor->pool : NULL;
+    return mp__executor_check(executor, NULL) == MP_OK ? executor->pool : NULL;
+}
+
+int mp_executor_max_workers(mp_executor *executor)
+{
+    mp__guard guard;
+    if (mp__executor_check(executor, NULL) != MP_OK)
+        return 0;
+    if (executor->owns)
+        return (int)executor->max_workers;
+    mp__dispatch_enter(executor->dispatch, &guard);
+    uint32_t workers = mp__core_get_counts(mp__dispatch_core(executor->dispatch)).wanted;
+    mp__dispatch_leave(executor->dispatch, &guard);
+    return (int)workers;
 }
 
 /* --- errands ------------------------------------------------------------------------------------------------------------------ */
 
-static void take_errand(mp_executor *executor, mp__errand *errand)
+void mp__executor_lends(mp_executor *executor)
 {
-    errand->executor = executor;
-    errand->previous = NULL;
-    errand->next = executor->errands;
-    if (errand->next)
-        errand->next->previous = errand;
-    executor->errands = errand;
     executor->left++;
     executor->holders++;
 }
 
-void mp__errand_over(mp__errand *errand)
+void mp__executor_gets_back(mp_executor *executor)
 {
-    mp_executor *executor = errand->executor;
-    if (!executor)
-        return;
-    errand->executor = NULL;
-    if (errand->previous)
-        errand->previous->next = errand->next;
-    else
-        executor->errands = errand->next;
-    if (errand->next)
-        errand->next->previous = errand->previous;
     executor->left--;
     mp__dispatch_tell(executor->dispatch, &executor->changed);
     if (unhold(executor))
@@ -190,104 +199,20 @@ void mp__errand_over(mp__errand *errand)
 }
 
 /* With the lock: MP_OK, or why nothing is taken. */
-static mp_status is_open(const mp_executor *executor, mp_error *error)
+mp_status mp__executor_is_open(const mp_executor *executor, mp_error *error)
 {
-    if (executor->state == SHUT)
+    if (executor->state == MP__EXECUTOR_SHUT)
         return mp__failure(error, MP_ECLOSED, "the executor was shut down: open another one");
     return MP_OK;
 }
 
-/* One more worker if none idles. What fails here fails nobody: those that are there do the work. */
-static void grow(mp_executor *executor)
+void mp__executor_grow(mp_executor *executor)
 {
     mp__core_counts counts = mp__core_get_counts(mp__dispatch_core(executor->dispatch));
     uint64_t wanted = counts.pending < executor->max_workers ? counts.pending : executor->max_workers;
     if (executor->owns && wanted > counts.wanted)
         (void)mp__dispatch_resize_locked(executor->dispatch, (uint32_t)wanted);
-}
-
-/* --- submit ------------------------------------------------------------------------------------------------------------------- */
-
-static mp_future *future_of(mp__errand *errand)
-{
-    return (mp_future *)((char *)errand - offsetof(mp_future, errand));
-}
-
-static bool can_revoke(mp_future *future)
-{
-    return future->state == MP__PENDING && !mp__dispatch_runs(future->dispatch, &future->sent.array.job, 0);
-}
-
-static void revoke_future(mp__errand *errand)
-{
-    mp_future *future = future_of(errand);
-    if (can_revoke(future))
-        mp__core_cancel(mp__dispatch_core(future->dispatch), &future->sent.array.job.core);
-}
-
-static void settle_future(mp__errand *errand)
-{
-    mp_future *future = future_of(errand);
-    if (can_revoke(future))
-        mp__future_cancelled(future);
-}
-
-static bool has_room(const void *of)
-{
-    const mp_executor *executor = of;
-    return executor->state != OPEN || !executor->max_queue || executor->left < executor->max_queue;
-}
-
-static mp_status wait_for_room(mp_executor *executor, const mp__guard *guard, const mp_submit_options *options,
-                               mp_error *error)
-{
-    double timeout = options->nowait ? 0 : options->timeout > 0 ? options->timeout : MP_FOREVER;
-    mp_status status =
-        mp__dispatch_wait(executor->dispatch, guard, &(mp__awaited){has_room, executor, &executor->changed}, timeout);
-    if (status == MP_ETIMEDOUT)
-        return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", executor->left);
-    if (status)
-        return mp__failure(error, status, "%s", mp_status_text(status));
-    return is_open(executor, error);
-}
-
-static mp_status send(mp_executor *executor, mp_future *future, const mp_submit_options *options)
-{
-    mp__guard guard;
-    mp__dispatch *d = executor->dispatch;
-    mp__dispatch_enter(d, &guard);
-    mp_status status = wait_for_room(executor, &guard, options, &future->error);
-    if (!status)
-        status = mp__dispatch_submit(d, &future->sent.array.job, &future->error);
-    if (!status) {
-        future->dispatch = d;
-        mp__dispatch_ref(d);
-        atomic_fetch_add_explicit(&future->holders, 1, memory_order_relaxed);
-        future->errand = (mp__errand){.revoke = revoke_future, .settle = settle_future};
-        take_errand(executor, &future->errand);
-        grow(executor);
-        mp__dispatch_acted(d);
-    }
-    mp__dispatch_leave(d, &guard);
-    return status;
-}
-
-mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void *input, const mp_submit_options *options)
-{
-    static const mp_submit_options none;
-    mp_future *future = mp__future_make(NULL);
-    if (!future)
-        return mp__future_no_memory();
-    mp_status status = check(executor, &future->error);
-    if (!status)
-        status = mp__sent_prepare(&future->sent, executor->pool, task, input, 1, 0, &future->error);
-    if (!status) {
-        future->type = task->output;
-        status = send(executor, future, options ? options : &none);
-    }
-    if (status)
-        mp__future_refuse(future);
-    return future;
+    executor->grown = !executor->owns || counts.wanted >= executor->max_workers;
 }
 
 /* --- map ---------------------------------------------------------------------------------------------------------------------- */
@@ -297,12 +222,23 @@ typedef struct map_errand {
     mp__stream *stream;
 } map_errand;
 
-static void revoke_map(mp__errand *errand)
+static void take_map(mp_executor *executor, mp__errand *errand)
 {
-    mp__stream *stream = ((map_errand *)errand)->stream;
+    errand->executor = executor;
+    errand->previous = NULL;
+    errand->next = executor->maps;
+    if (errand->next)
+        errand->next->previous = errand;
+    executor->maps = errand;
+    mp__executor_lends(executor);
+}
+
+static void revoke_map(const mp__errand *errand)
+{
+    mp__stream *stream = ((const map_errand *)errand)->stream;
     mp_error error;
     (void)mp__failure(&error, MP_ECANCELLED, "the executor was shut down and its futures were cancelled");
-    mp__core_cancel(mp__dispatch_core(stream->dispatch), &stream->job.core);
+    mp__core_cancel(mp__dispatch_core(stream->dispatch), &stream->job.core, MP_ECANCELLED, false);
     mp__stream_end_input(stream, &error);
 }
 
@@ -310,21 +246,26 @@ static void revoke_map(mp__errand *errand)
 static mp_status admit_map(void *user, mp__stream *stream, mp_error *error)
 {
     mp_executor *executor = user;
-    mp_status status = is_open(executor, error);
+    mp_status status = mp__executor_is_open(executor, error);
     map_errand *map = status ? NULL : mp__memory.calloc(1, sizeof *map);
     if (!map)
         return status ? status : mp__failure(error, MP_ENOMEM, "no memory for a map");
     map->stream = stream;
-    map->errand.revoke = revoke_map;
     stream->terms.user = map;
-    take_errand(executor, &map->errand);
+    take_map(executor, &map->errand);
     return MP_OK;
 }
 
 static void map_over(void *user)
 {
-    mp__errand_over(user);
-    free(user);
+    map_errand *map = user;
+    mp__errand *errand = &map->errand;
+    mp_executor *executor = errand->executor;
+    *(errand->previous ? &errand->previous->next : &executor->maps) = errand->next;
+    if (errand->next)
+        errand->next->previous = errand->previous;
+    free(map);
+    mp__executor_gets_back(executor);
 }
 
 /* As many workers as there is work for: the stream has been fed. */
@@ -332,8 +273,8 @@ static void grow_for(mp_executor *executor)
 {
     mp__guard guard;
     mp__dispatch_enter(executor->dispatch, &guard);
-    if (executor->state == OPEN)
-        grow(executor);
+    if (executor->state == MP__EXECUTOR_OPEN)
+        mp__executor_grow(executor);
     mp__dispatch_leave(executor->dispatch, &guard);
 }
 
@@ -343,7 +284,12 @@ mp_iter *mp_executor_map_task(mp_executor *executor, const mp_task *task, const 
     static const mp_executor_map_options none;
     options = options ? options : &none;
     mp__source source = {.items = items, .n = n};
-    mp_imap_options how = {.chunksize = options->chunksize, .buffersize = options->buffersize};
+    mp_imap_options how = {.chunksize = options->chunksize,
+                           .buffersize = options->buffersize,
+                           .timeout = options->item_timeout,
+                           .retries = options->retries,
+                           .retry_on = options->retry_on,
+                           .retry_delay = options->retry_delay};
     if (!options->buffersize) { /* everything in this call */
         how.buffersize = n < PTRDIFF_MAX ? (ptrdiff_t)(n ? n : 1) : PTRDIFF_MAX;
         how.bufferbytes = SIZE_MAX;
@@ -362,14 +308,11 @@ mp_iter *mp_executor_map_task(mp_executor *executor, const mp_task *task, const 
 /* All are asked before events are looked at: those may take any of them out of the list. */
 static void cancel_all(mp_executor *executor)
 {
-    for (mp__errand *errand = executor->errands; errand; errand = errand->next)
-        errand->revoke(errand);
-    mp__dispatch_look(executor->dispatch);
-    for (mp__errand *errand = executor->errands, *next; errand; errand = next) {
-        next = errand->next; /* settling one takes no other away */
-        if (errand->settle)
-            errand->settle(errand);
-    }
+    mp__executor_recall_futures(executor);
+    for (mp__errand *errand = executor->maps; errand; errand = errand->next)
+        revoke_map(errand);
+    mp__dispatch_catch_up(executor->dispatch);
+    mp__executor_settle_futures(executor);
 }
 
 static bool nothing_left(const void *of)
@@ -380,27 +323,30 @@ static bool nothing_left(const void *of)
 static void shut(mp_executor *executor, bool cancels)
 {
     mp__dispatch *d = executor->dispatch;
-    if (executor->state == OPEN)
-        executor->state = SHUT;
+    if (executor->state == MP__EXECUTOR_OPEN)
+        executor->state = MP__EXECUTOR_SHUT;
     if (cancels)
         cancel_all(executor);
     if (executor->owns)
-        mp__core_close(mp__dispatch_core(d));
+        mp__dispatch_close_locked(d);
     mp__dispatch_tell(d, &executor->changed); /* who waits for room learns that there will be none */
     mp__dispatch_acted(d);
 }
 
-mp_status mp_executor_shutdown(mp_executor *executor, bool wait, bool cancel_futures)
+mp_status mp_executor_shutdown_with(mp_executor *executor, const mp_shutdown_options *options)
 {
+    static const mp_shutdown_options none = {.wait = true};
+    options = options ? options : &none;
+    bool wait = options->wait;
     mp__guard guard;
-    mp_status status = check(executor, NULL);
+    mp_status status = mp__executor_check(executor, NULL);
     if (status)
         return status;
     mp__dispatch *d = executor->dispatch;
     bool inside = mp__dispatch_inside(d);
     mp__dispatch_enter(d, &guard);
     mp__core_time(mp__dispatch_core(d), mp__now());
-    shut(executor, cancel_futures);
+    shut(executor, options->cancel_futures);
     if (wait && !inside)
         status = mp__dispatch_wait(d, &guard, &(mp__awaited){nothing_left, executor, &executor->changed}, MP_FOREVER);
     mp__dispatch_leave(d, &guard);
@@ -409,15 +355,21 @@ mp_status mp_executor_shutdown(mp_executor *executor, bool wait, bool cancel_fut
     return status || !wait || !executor->owns ? status : mp_pool_join(executor->pool);
 }
 
+/* In brackets: there is a macro of this name. */
+mp_status(mp_executor_shutdown)(mp_executor *executor, bool wait, bool cancel_futures)
+{
+    return mp_executor_shutdown_with(executor, &(mp_shutdown_options){.wait = wait, .cancel_futures = cancel_futures});
+}
+
 static mp_status end_workers(mp_executor *executor, void (*how)(mp__dispatch *d))
 {
     mp__guard guard;
-    mp_status status = check(executor, NULL);
+    mp_status status = mp__executor_check(executor, NULL);
     if (status || !executor->owns)
         return status ? status : MP_EINVAL;
     mp__dispatch_enter(executor->dispatch, &guard);
-    if (executor->state == OPEN)
-        executor->state = SHUT;
+    if (executor->state == MP__EXECUTOR_OPEN)
+        executor->state = MP__EXECUTOR_SHUT;
     mp__dispatch_tell(executor->dispatch, &executor->changed);
     mp__dispatch_leave(executor->dispatch, &guard);
     how(executor->dispatch);
@@ -440,10 +392,10 @@ void mp_executor_free(mp_executor **executor)
         return;
     mp_executor *old = *executor;
     *executor = NULL;
-    if (old->owner != getpid())
+    if (old->owner != mp__process_id())
         return;
     mp__guard guard;
-    bool inside = mp_executor_shutdown(old, true, false) == MP_EDEADLK;
+    bool inside = mp_executor_shutdown(old) == MP_EDEADLK;
     mp_pool *pool = old->owns ? old->pool : NULL;
     mp__dispatch *d = old->dispatch;
     mp__dispatch_enter(d, &guard);

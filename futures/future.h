@@ -3,7 +3,7 @@
 #ifndef MP__FUTURES_FUTURE_H
 #define MP__FUTURES_FUTURE_H
 #include "pool/callbacks.h"
-#include "pool/sent.h"
+#include "pool/single.h"
 #include <millpond/executor.h>
 #include <stdatomic.h>
 
@@ -25,61 +25,79 @@ typedef struct mp__watch {
     struct mp__watch *next_done;       /* of the watcher */
 } mp__watch;
 
-/* Work that an executor has not got back yet: a future, or a map. Guarded by the pool's lock. */
-typedef struct mp__errand {
-    struct mp__errand *previous, *next;
-    mp_executor *executor; /* held; NULL: of nobody */
-    /* Takes back what has not started. Does not call the engine's events: they come when all have been asked. */
-    void (*revoke)(struct mp__errand *errand);
-    /* After that: what could not be taken back and does not run either counts as cancelled from now on. NULL: nothing to do. */
-    void (*settle)(struct mp__errand *errand);
-} mp__errand;
+/* The callbacks of a future that has some. Guarded by its lock. */
+typedef struct mp__calls {
+    mp__callback call; /* first: of its pool's thread */
+    mp_future *future;
+    mp__done_callback *head, *last;
+    bool calling; /* they run, or wait to: what is added now goes behind */
+} mp__calls;
 
+/* While it waits, a future of an executor is this and its input and result, which stand behind it (pool/single.h): many of them may
+ * wait. What else a call needs is there while the core has it. */
 struct mp_future {
-    mp__sent sent; /* first: the job's pointer is ours. Of an executor's */
-    /* fixed when it is made */
-    pid_t owner;
-    mp__dispatch *dispatch; /* held; its lock is ours. NULL: of one's own, or refused: `own` is */
-    pthread_mutex_t own;
-    const mp_type *type; /* of the result; NULL: it was refused before that was known */
+    mp__single single; /* first; of one's own: its end only */
     /* atomic */
     atomic_uint holders; /* users, the engine until the job is done, callbacks until they have run, watchers */
+    /* fixed when it is made */
+    pid_t owner;
+    mp__dispatch *dispatch; /* held; its lock is ours. NULL: of one's own, or refused: see mp__future_lock */
+    bool own;               /* it is an mp__own_future */
+    /* guarded by the lock until it is done */
+    _Atomic(unsigned char) state; /* mp__future_state; written with the lock; what is done is looked at without it */
     /* guarded by the lock */
-    mp__future_state state;
-    mp_error error;
-    void *value; /* of one's own: given by mp_future_set_result */
-    mp__done_callback *callbacks, *last_callback;
-    bool calling; /* they run, or wait to: what is added now goes behind */
-    mp__callback call;
+    mp_executor *executor; /* held, until it has got this back; NULL: of nobody */
+    mp__calls *calls;
     mp__watch *watches;
-    pthread_cond_t changed;
-    mp__errand errand;
+    mp__waiter *waiters;
 };
+_Static_assert(sizeof(void *) != 8 || sizeof(mp_future) <= 104, "many of them may wait");
 
-typedef struct mp__future_guard {
-    mp__guard guard;
-} mp__future_guard;
+typedef struct mp__own_future {
+    mp_future future;    /* first */
+    const mp_type *type; /* of the result; NULL: not known */
+    void *value;         /* the result, held; NULL: there is none. Guarded as the future's end */
+} mp__own_future;
 
-/* A future with one holder, PENDING. NULL: no memory. */
+/* MP_OK: it can be used here; else MP_EINVAL or MP_EFOREIGN. The one for want of memory is everybody's. */
+mp_status mp__future_check(const mp_future *future);
+/* A future of one's own with one holder, PENDING. NULL: no memory. */
 mp_future *mp__future_make(const mp_type *type);
-/* It has an end, and there is a reason: FINISHED before anybody has seen it. */
-void mp__future_refuse(mp_future *future);
+/* One for an executor, with room for what its task takes and gives; NULL: it is not known, and refused. */
+mp_future *mp__future_make_for(const mp_task *task);
+/* Of its result; NULL: it was refused before that was known. */
+static inline const mp_type *mp__future_type(const mp_future *future)
+{
+    const mp_task *task = future->single.task;
+    return future->own ? ((const mp__own_future *)future)->type : task ? task->output : NULL;
+}
+/* It has an end, and this is the reason: FINISHED before anybody has seen it. */
+void mp__future_refuse(mp_future *future, const mp_error *error);
+const mp_error *mp__future_error(const mp_future *future);
 /* The one for want of memory: a constant. */
 mp_future *mp__future_no_memory(void);
-/* PENDING, and it will not be anything but CANCELLED: with the lock, of an executor's. */
-void mp__future_cancelled(mp_future *future);
-extern const mp__job_kind mp__future_kind;
+/* PENDING, and it will not be anything but CANCELLED: with the lock. The answer is that of mp__future_complete. */
+bool mp__future_cancelled(mp_future *future);
+/* work.c: its item has ended, as mp__posted_kind has it. */
+void mp__future_ended(mp__posted *call, const void *result, const mp_error *error);
+/* True if it runs on a worker, now; takes it back if it does not, without the engine's events. With the lock, and PENDING. */
+bool mp__future_runs(mp_future *future);
+void mp__future_recall(mp_future *future);
+/* The same with events, as mp__dispatch_revoke. */
+void mp__future_revoke(mp_future *future, bool force);
 /* own.c: one of one's own ends as another did that has no result; nothing if it is done. */
 void mp__future_end_like(mp_future *future, const mp_error *error);
 
-void mp__future_lock(mp_future *future, mp__future_guard *guard);
-void mp__future_unlock(mp_future *future, const mp__future_guard *guard);
+/* Nobody who holds it can be cancelled, whichever lock it is. A handler of signals is kept out of an executor's only. */
+void mp__future_lock(mp_future *future, mp__guard *guard);
+void mp__future_unlock(mp_future *future, const mp__guard *guard);
 /* Not with the lock, unless it cannot be the last. */
 void mp__future_unhold(mp_future *future);
 
 static inline bool mp__future_is_done(const mp_future *future)
 {
-    return future->state == MP__CANCELLED || future->state == MP__FINISHED;
+    unsigned char state = atomic_load_explicit(&future->state, memory_order_acquire);
+    return state == MP__CANCELLED || state == MP__FINISHED;
 }
 
 /* Enters its last state, with the lock: who waits is told. True: the caller is to run the callbacks, without the lock
@@ -93,7 +111,7 @@ const void *mp__future_value(const mp_future *future);
 /* watch.c: the future is done; with its lock. */
 void mp__watches_done(mp_future *future);
 
-/* executor.c: its errand is over; with the lock. `error`: how, if it failed. */
-void mp__errand_over(mp__errand *errand);
+/* submit.c: its executor, if it has one, has got it back; with the lock. */
+void mp__future_over(mp_future *future);
 
 #endif

@@ -63,9 +63,10 @@ static mp_status check(const mp_future *future, const mp_executor *executor, con
 {
     if (!future || !executor || !task)
         return mp__failure(error, MP_EINVAL, "no %s", !future ? "future" : !executor ? "executor" : "task");
-    if (future->type && task->layout == sizeof *task && !mp__type_same(future->type, task->input))
+    const mp_type *type = mp__future_type(future);
+    if (type && task->layout == sizeof *task && !mp__type_same(type, task->input))
         return mp__failure(error, MP_ETYPE, "task '%s' takes a '%s', and the future gives a '%s'", task->name,
-                           task->input->name, future->type->name);
+                           task->input->name, type->name);
     return MP_OK;
 }
 
@@ -79,14 +80,15 @@ mp_future *mp_future_then_task(mp_future *future, mp_executor *executor, const m
         return mp__future_no_memory();
     }
     *l = (follower){.given = mp_future_ref(given), .executor = executor, .task = task};
-    mp_status status = check(future, executor, task, &given->error);
+    mp_error error;
+    mp_status status = check(future, executor, task, &error);
     if (status) {
-        mp__future_refuse(given);
+        mp__future_refuse(given, &error);
     } else {
         status = mp_future_add_done_callback(future, follow_up, l);
         if (status) {
-            (void)mp__failure(&given->error, status, "no memory for a follow-up task");
-            mp__future_refuse(given);
+            (void)mp__failure(&error, status, "no memory for a follow-up task");
+            mp__future_refuse(given, &error);
         }
     }
     if (status) {

@@ -5,14 +5,14 @@
  * list under the watcher's, which is taken below any of those. Who waits sleeps on the watcher; it drives no pool. A watcher holds
  * its futures. It fails for want of memory only. */
 #include "futures/future.h"
+#include "pool/bell.h"
 #include "pool/clock.h"
 #include "pool/failure.h"
-#include "pool/system.h"
 #include "pool/thread/thread.h"
 #include "serial/memory.h"
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+
+enum { AT_A_TIME = 64 };
 
 typedef struct mp__watcher {
     /* fixed when it is made */
@@ -23,21 +23,19 @@ typedef struct mp__watcher {
     pthread_cond_t changed;
     mp__watch *done_head, *done_tail; /* not taken yet */
     size_t done, failed;              /* ever; failed ones are done too */
-    int fd;                           /* -1: nobody asked for it */
-    bool fd_set;
+    mp__bell bell;                    /* rings while there is something to take, or nothing more comes */
 } mp__watcher;
 
 /* --- from the future's side -------------------------------------------------------------------------------------------------- */
 
-static void show(mp__watcher *watcher)
+static bool all_done(const mp__watcher *watcher)
 {
-    bool readable = watcher->done_head || watcher->done == watcher->count;
-    uint64_t count = 1;
-    if (watcher->fd < 0 || readable == watcher->fd_set)
-        return;
-    watcher->fd_set = readable;
-    ssize_t told = readable ? write(watcher->fd, &count, sizeof count) : read(watcher->fd, &count, sizeof count);
-    (void)told; /* it holds one count at most: cannot fail */
+    return watcher->done == watcher->count;
+}
+
+static bool one_to_take(const mp__watcher *watcher)
+{
+    return watcher->done_head || all_done(watcher);
 }
 
 /* With the future's lock. */
@@ -53,8 +51,8 @@ static void tell(mp__watch *watch)
         watcher->done_head = watch;
     watcher->done_tail = watch;
     watcher->done++;
-    watcher->failed += future->state == MP__FINISHED && future->error.status;
-    show(watcher);
+    watcher->failed += future->state == MP__FINISHED && future->single.status;
+    mp__bell_ring(&watcher->bell, one_to_take(watcher));
     pthread_cond_broadcast(&watcher->changed); /* several may wait, and the last one is all that they wait for */
     pthread_mutex_unlock(&watcher->lock);
 }
@@ -84,9 +82,29 @@ static int by_future(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* Mostly they were made one after the other, each behind the last: then no two are the same. */
+static bool all_differ(mp_future *const *futures, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if ((uintptr_t)futures[i - 1] >= (uintptr_t)futures[i])
+            return false;
+    return true;
+}
+
+static void take_all(mp__watcher *watcher, mp_future *const *futures, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        watcher->watches[i].future = mp_future_ref(futures[i]);
+    watcher->count = n;
+}
+
 /* The different ones, in their order, each held. */
 static bool take_futures(mp__watcher *watcher, mp_future *const *futures, size_t n)
 {
+    if (all_differ(futures, n)) {
+        take_all(watcher, futures, n);
+        return true;
+    }
     place *places = mp__memory.malloc((n ? n : 1) * sizeof *places);
     if (!places)
         return false;
@@ -102,31 +120,50 @@ static bool take_futures(mp__watcher *watcher, mp_future *const *futures, size_t
     return true;
 }
 
-static void leave_watch(mp__watcher *watcher, mp__watch *watch)
+/* How many of the watches from this one on are under the same lock as its future: it is not held for long. */
+static size_t same_lock(const mp__watcher *watcher, size_t first)
 {
-    mp__future_guard guard;
+    const mp__dispatch *d = watcher->watches[first].future->dispatch;
+    size_t n = 1;
+    while (d && n < AT_A_TIME && first + n < watcher->count && watcher->watches[first + n].future->dispatch == d)
+        n++;
+    return n;
+}
+
+/* Each with its future's lock. */
+static void each_watch(mp__watcher *watcher, void (*what)(mp__watch *watch))
+{
+    mp__guard guard;
+    for (size_t i = 0, n; i < watcher->count; i += n) {
+        mp_future *first = watcher->watches[i].future;
+        n = same_lock(watcher, i);
+        mp__future_lock(first, &guard);
+        for (size_t k = i; k < i + n; k++)
+            what(&watcher->watches[k]);
+        mp__future_unlock(first, &guard);
+    }
+}
+
+static void leave_watch(mp__watch *watch)
+{
     mp_future *future = watch->future;
-    *watch = (mp__watch){.watcher = watcher, .future = future};
-    mp__future_lock(future, &guard);
     if (mp__future_is_done(future)) {
         tell(watch);
-    } else {
-        watch->next = future->watches;
-        if (future->watches)
-            future->watches->previous = watch;
-        future->watches = watch;
+        return;
     }
-    mp__future_unlock(future, &guard);
+    watch->next = future->watches;
+    if (future->watches)
+        future->watches->previous = watch;
+    future->watches = watch;
 }
 
 static mp_status watcher_init(mp__watcher *watcher, mp_future *const *futures, size_t n)
 {
-    *watcher = (mp__watcher){.fd = -1};
+    *watcher = (mp__watcher){0};
     for (size_t i = 0; i < n; i++) {
-        if (!futures[i])
-            return MP_EINVAL;
-        if (futures[i]->owner != getpid())
-            return MP_EFOREIGN;
+        mp_status status = mp__future_check(futures[i]);
+        if (status)
+            return status;
     }
     watcher->watches = mp__memory.calloc(n ? n : 1, sizeof *watcher->watches);
     if (!watcher->watches)
@@ -136,33 +173,30 @@ static mp_status watcher_init(mp__watcher *watcher, mp_future *const *futures, s
     if (!take_futures(watcher, futures, n))
         return MP_ENOMEM; /* what is made is unmade by watcher_fini */
     for (size_t i = 0; i < watcher->count; i++)
-        leave_watch(watcher, &watcher->watches[i]);
+        watcher->watches[i].watcher = watcher;
+    each_watch(watcher, leave_watch);
     return MP_OK;
 }
 
 static void unwatch(mp__watch *watch)
 {
-    mp__future_guard guard;
     mp_future *future = watch->future;
-    mp__future_lock(future, &guard);
     if (future->watches == watch)
         future->watches = watch->next;
     if (watch->previous)
         watch->previous->next = watch->next;
     if (watch->next)
         watch->next->previous = watch->previous;
-    mp__future_unlock(future, &guard);
-    mp__future_unhold(future);
 }
 
 static void watcher_fini(mp__watcher *watcher)
 {
     if (!watcher->watches)
         return;
+    each_watch(watcher, unwatch);
     for (size_t i = 0; i < watcher->count; i++)
-        unwatch(&watcher->watches[i]);
-    if (watcher->fd >= 0)
-        close(watcher->fd);
+        mp__future_unhold(watcher->watches[i].future);
+    mp__bell_close(&watcher->bell);
     pthread_cond_destroy(&watcher->changed);
     pthread_mutex_destroy(&watcher->lock);
     free(watcher->watches);
@@ -188,12 +222,8 @@ typedef bool enough(const mp__watcher *watcher);
 /* With the watcher's lock. */
 static mp_status sleep_until(mp__watcher *watcher, enough *is_enough, uint64_t deadline)
 {
-    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
     while (!is_enough(watcher) && mp__now() < deadline)
-        if (deadline == UINT64_MAX)
-            pthread_cond_wait(&watcher->changed, &watcher->lock);
-        else
-            pthread_cond_timedwait(&watcher->changed, &watcher->lock, &until);
+        mp__clock_wait(&watcher->changed, &watcher->lock, deadline);
     return is_enough(watcher) ? MP_OK : MP_ETIMEDOUT;
 }
 
@@ -231,11 +261,6 @@ static mp_status wait_until(mp__watcher *watcher, enough *is_enough, uint64_t de
     return status;
 }
 
-static bool all_done(const mp__watcher *watcher)
-{
-    return watcher->done == watcher->count;
-}
-
 static bool one_done(const mp__watcher *watcher)
 {
     return watcher->done || !watcher->count;
@@ -246,29 +271,25 @@ static bool one_failed(const mp__watcher *watcher)
     return watcher->failed || all_done(watcher);
 }
 
-static bool one_to_take(const mp__watcher *watcher)
-{
-    return watcher->done_head || all_done(watcher);
-}
-
 mp_wait_result mp_wait(mp_future *const *futures, size_t n, mp_return_when return_when, double timeout)
 {
     static enough *const when[] = {
         [MP_ALL_COMPLETED] = all_done, [MP_FIRST_COMPLETED] = one_done, [MP_FIRST_EXCEPTION] = one_failed};
     mp__watcher watcher;
+    int cancelling;
     if (return_when < MP_ALL_COMPLETED || return_when > MP_FIRST_EXCEPTION || (n && !futures))
         return (mp_wait_result){.status = MP_EINVAL};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* the futures know of this stack until watcher_fini */
     mp_wait_result result = {.status = watcher_init(&watcher, futures, n)};
-    if (result.status) {
-        watcher_fini(&watcher);
-        return result;
+    if (!result.status) {
+        result.status = wait_until(&watcher, when[return_when], mp__clock_deadline(timeout));
+        pthread_mutex_lock(&watcher.lock);
+        result.done = watcher.done;
+        result.not_done = watcher.count - watcher.done;
+        pthread_mutex_unlock(&watcher.lock);
     }
-    result.status = wait_until(&watcher, when[return_when], mp__clock_deadline(timeout));
-    pthread_mutex_lock(&watcher.lock);
-    result.done = watcher.done;
-    result.not_done = watcher.count - watcher.done;
-    pthread_mutex_unlock(&watcher.lock);
     watcher_fini(&watcher);
+    pthread_setcancelstate(cancelling, NULL);
     return result;
 }
 
@@ -284,38 +305,57 @@ static mp_as_completed no_memory = {.status = MP_ENOMEM};
 
 mp_as_completed *mp_as_completed_new(mp_future *const *futures, size_t n, double timeout)
 {
+    int cancelling;
     mp_as_completed *each = mp__memory.calloc(1, sizeof *each);
     if (!each)
         return &no_memory;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     each->deadline = mp__clock_deadline(timeout);
     each->status = n && !futures ? MP_EINVAL : watcher_init(&each->watcher, futures, n);
+    pthread_setcancelstate(cancelling, NULL);
     return each;
 }
 
-/* What is done is given even when the time is up. */
+/* MP_ETIMEDOUT: there is none yet; MP_END: all have been given. */
+static mp_status take_one(mp__watcher *watcher, mp_future **future)
+{
+    pthread_mutex_lock(&watcher->lock);
+    mp__watch *watch = watcher->done_head;
+    mp_status status = watch ? MP_OK : all_done(watcher) ? MP_END : MP_ETIMEDOUT;
+    if (watch) {
+        watcher->done_head = watch->next_done;
+        if (!watcher->done_head)
+            watcher->done_tail = NULL;
+        *future = watch->future;
+        mp__bell_ring(&watcher->bell, one_to_take(watcher));
+    }
+    pthread_mutex_unlock(&watcher->lock);
+    return status;
+}
+
+/* What is done is given even when the time is up. Who reads with others may find that one of them was first. */
+static mp_status take_next(mp_as_completed *each, mp_future **future)
+{
+    mp_status status;
+    while ((status = take_one(&each->watcher, future)) == MP_ETIMEDOUT)
+        if ((status = wait_until(&each->watcher, one_to_take, each->deadline)) != MP_OK)
+            break;
+    return status;
+}
+
 mp_status mp_as_completed_next(mp_as_completed *each, mp_future **future)
 {
+    int cancelling;
     if (future)
         *future = NULL;
     if (!each || !future)
         return MP_EINVAL;
     if (each->status)
         return each->status;
-    mp__watcher *watcher = &each->watcher;
-    mp_status status = wait_until(watcher, one_to_take, each->deadline);
-    if (status)
-        return status;
-    pthread_mutex_lock(&watcher->lock);
-    mp__watch *watch = watcher->done_head;
-    if (watch) {
-        watcher->done_head = watch->next_done;
-        if (!watcher->done_head)
-            watcher->done_tail = NULL;
-        *future = watch->future;
-        show(watcher);
-    }
-    pthread_mutex_unlock(&watcher->lock);
-    return watch ? MP_OK : MP_END;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
+    mp_status status = take_next(each, future);
+    pthread_setcancelstate(cancelling, NULL);
+    return status;
 }
 
 int mp_as_completed_fd(mp_as_completed *each)
@@ -323,25 +363,28 @@ int mp_as_completed_fd(mp_as_completed *each)
     if (!each || each->status)
         return -1;
     mp__watcher *watcher = &each->watcher;
+    int cancelling;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     pthread_mutex_lock(&watcher->lock);
-    if (watcher->fd < 0) {
-        watcher->fd_set = watcher->done_head || watcher->done == watcher->count;
-        watcher->fd = mp__above_standard(mp__system.eventfd(watcher->fd_set, EFD_CLOEXEC | EFD_NONBLOCK));
-    }
+    int fd = mp__bell_fd(&watcher->bell, one_to_take(watcher));
     pthread_mutex_unlock(&watcher->lock);
-    return watcher->fd;
+    pthread_setcancelstate(cancelling, NULL);
+    return fd;
 }
 
 void mp_as_completed_free(mp_as_completed **each)
 {
     if (!each || !*each)
         return;
+    int cancelling;
     mp_as_completed *old = *each;
     *each = NULL;
     if (old == &no_memory)
         return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* close(2) is a cancellation point */
     watcher_fini(&old->watcher);
     free(old);
+    pthread_setcancelstate(cancelling, NULL);
 }
 
 mp_future *mp_when_any(mp_future *const *futures, size_t n, double timeout)

@@ -3,6 +3,7 @@
  * Used in the worker, by the one thread that runs the task; no lock. Memory comes from pieces that grow; the newest is kept
  * between items, so that a task that always needs little allocates once. */
 #include "pool/call.h"
+#include "pool/chaos.h"
 #include "serial/memory.h"
 #include "serial/text.h"
 #include <stdarg.h>
@@ -48,6 +49,11 @@ size_t mp_call_item(const mp_call *call)
     return call->item;
 }
 
+uint32_t mp_call_attempt(const mp_call *call)
+{
+    return call->attempt;
+}
+
 int mp_call_worker(const mp_call *call)
 {
     return call->worker;
@@ -58,8 +64,11 @@ const char *mp_call_worker_name(const mp_call *call)
     return call->name;
 }
 
+/* That the task looks is written down once: who waits for it will rather ask it to return than end it. */
 bool mp_call_cancelled(const mp_call *call)
 {
+    if (call->heeds && atomic_load_explicit(call->heeds, memory_order_relaxed) != call->ordinal)
+        atomic_store_explicit(call->heeds, call->ordinal, memory_order_relaxed);
     return call->cancelled && atomic_load_explicit(call->cancelled, memory_order_relaxed) >= call->ordinal;
 }
 
@@ -82,15 +91,9 @@ static void free_pieces(mp__piece *piece)
     }
 }
 
-void mp__call_begin(mp_call *call, size_t item, uint64_t ordinal)
+void mp__call_reuse(mp_call *call)
 {
-    call->item = item;
-    call->ordinal = ordinal;
-    call->status = MP_OK;
-    call->message[0] = 0;
     mp__piece *kept = call->pieces;
-    if (!kept)
-        return;
     free_pieces(kept->next);
     kept->next = NULL;
     kept->used = 0;
@@ -119,4 +122,13 @@ mp_status mp__call_status(mp_call *call, mp_status returned)
         snprintf(call->message, sizeof call->message, "the task returned %s (%d) without saying why: see mp_fail",
                  mp_status_name(returned), (int)returned);
     return returned;
+}
+
+__attribute__((noinline)) mp_status mp__call_run(mp_call *call, const mp_task *task, const void *input, void *output)
+{
+    mp_status status = call->chaos ? mp__chaos_strike(call, task) : MP_OK;
+    if (status)
+        return status;
+    status = task->run(input, output, call);
+    return status ? mp__call_status(call, status) : MP_OK;
 }

@@ -1,6 +1,7 @@
 /* The clock of everything that waits: monotonic, in nanoseconds. */
 #ifndef MP__POOL_CLOCK_H
 #define MP__POOL_CLOCK_H
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -18,6 +19,33 @@ static inline uint64_t mp__clock_deadline(double timeout)
     if (!(left > 0))
         return mp__now();
     return left < (double)(UINT64_MAX / 2) ? mp__now() + (uint64_t)left : UINT64_MAX;
+}
+
+/* So many nanoseconds, or that time on this clock, as system calls want it. */
+static inline struct timespec mp__clock_timespec(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+/* In a loop that waits for another core: lets that have its turn. */
+static inline void mp__clock_pause(void)
+{
+#if defined __x86_64__
+    __builtin_ia32_pause();
+#elif defined __aarch64__
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Sleeps on a condition variable (mp__dispatch_cond_init), at most until the deadline. As pthread_cond_wait it may return early: the
+ * caller looks again, at what it waits for and at the clock. */
+static inline void mp__clock_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint64_t deadline)
+{
+    struct timespec until = mp__clock_timespec(deadline);
+    if (deadline == UINT64_MAX)
+        pthread_cond_wait(changed, lock);
+    else
+        pthread_cond_timedwait(changed, lock, &until);
 }
 
 #endif

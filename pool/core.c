@@ -1,7 +1,8 @@
 /* The core's events, and the state of the whole. core.h says what it is; core_slots.c knows lives and places, core_items.c moves
  * items, plan.c decides who gets what.
  *
- * Runs under the pool's lock, on whichever thread has an event; takes none itself. Everything it needs was allocated before.
+ * Runs under the pool's lock, on whichever thread has an event; takes none itself. What it needs was allocated before; only items that
+ * are to be run again may need more.
  *
  * Happy path: submit queues a job, plan hands its items out, mp__core_results takes them off the front of their worker, and the
  * last one makes the job done. Failure: mp__core_lost gives the started item its status and puts the rest back in front; a place
@@ -9,8 +10,7 @@
 #include "pool/core_state.h"
 #include <assert.h>
 
-/* The slot, if this is the life it is in; late events are counted. */
-static mp__slot *slot_of(mp__core *core, uint32_t index, uint32_t generation)
+mp__slot *mp__slot_of(mp__core *core, uint32_t index, uint32_t generation)
 {
     if (index < core->slot_count && slot_alive(core->slots[index]) && core->slots[index]->generation == generation)
         return core->slots[index];
@@ -21,18 +21,11 @@ static mp__slot *slot_of(mp__core *core, uint32_t index, uint32_t generation)
 /* The same, if it is in this state. */
 static mp__slot *slot_in(mp__core *core, uint32_t index, uint32_t generation, mp__slot_state state)
 {
-    mp__slot *slot = slot_of(core, index, generation);
+    mp__slot *slot = mp__slot_of(core, index, generation);
     if (!slot || slot->state == state)
         return slot;
     core->counts.stale++;
     return NULL;
-}
-
-/* What a worker says it has started cannot be less than what is known, nor more than it was sent. */
-static uint64_t slot_started(const mp__slot *slot, uint64_t claimed)
-{
-    uint64_t least = slot->started > slot->done ? slot->started : slot->done;
-    return claimed < least ? least : claimed > slot->sent ? slot->sent : claimed;
 }
 
 /* --- the whole --------------------------------------------------------------------------------------------------------- */
@@ -50,9 +43,20 @@ static void core_enter(mp__core *core, mp__core_state state)
     core->state = state;
 }
 
-/* After every event: makes the slots what the state asks for. */
-static void core_settle(mp__core *core)
+/* Jobs with too many failed items; one may be done meanwhile, which is not told yet. */
+static void core_stop_jobs(mp__core *core)
 {
+    mp__core_job *job;
+    while ((job = core->stopping)) {
+        core->stopping = job->stopped;
+        job->stopping = false;
+        mp__job_cancel(core, job, MP_ECANCELLED, false);
+    }
+}
+
+void mp__core_settle(mp__core *core)
+{
+    core_stop_jobs(core);
     if (core_wants_workers(core)) {
         if (mp__slots_hopeless(core)) {
             mp__core_break(core);
@@ -99,7 +103,7 @@ static void core_give_up(mp__core *core, mp__core_state state, mp_status verdict
         core->verdict = verdict;
         core_abandon(core);
     }
-    core_settle(core);
+    mp__core_settle(core);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------------ */
@@ -107,13 +111,15 @@ static void core_give_up(mp__core *core, mp__core_state state, mp_status verdict
 static void slot_time(mp__core *core, mp__slot *slot)
 {
     if (slot->kill_at <= core->now) {
-        if (slot->state == MP__SLOT_KILLED) {
+        if (slot->state == MP__SLOT_KILLED || slot->state == MP__SLOT_DOOMED) {
             slot->kill_at = MP__NEVER; /* the second asking is SIGKILL, and there is no third */
             mp__slot_want(core, slot, MP__ACT_KILL);
         } else {
             mp__slot_kill(core, slot, true);
         }
     }
+    if (slot_works(slot))
+        mp__overdue_time(core, slot);
     if (slot->purge_at <= core->now && !slot->asked) {
         mp__slot_purge(core, slot);
         mp__slot_relieved(core, slot);
@@ -128,7 +134,8 @@ void mp__core_time(mp__core *core, uint64_t now)
         return;
     for (uint32_t i = 0; i < core->slot_count; i++)
         slot_time(core, core->slots[i]);
-    core_settle(core);
+    mp__jobs_time(core);
+    mp__core_settle(core);
 }
 
 /* While there is no empty slot, an end of a life is waited for. */
@@ -145,12 +152,18 @@ static uint64_t next_start(const mp__core *core)
 
 uint64_t mp__core_deadline(const mp__core *core)
 {
-    uint64_t soonest = mp__plan_deadline(core), start = next_start(core);
+    uint64_t soonest = mp__plan_deadline(core), start = next_start(core), jobs = mp__jobs_due(core);
     if (start < soonest)
         soonest = start;
+    if (jobs < soonest)
+        soonest = jobs;
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
         uint64_t purge = slot->asked ? MP__NEVER : slot->purge_at, due = slot->kill_at < purge ? slot->kill_at : purge;
+        if (slot->watch.at < due)
+            due = slot->watch.at;
+        if (slot->overdue.end_at < due)
+            due = slot->overdue.end_at;
         if (due < soonest)
             soonest = due;
     }
@@ -162,10 +175,21 @@ uint64_t mp__core_now(const mp__core *core)
     return core->now;
 }
 
+/* What it was sent stands first. */
+static bool slot_may_hide(const mp__slot *slot)
+{
+    if (!slot_answers(slot) || slot->sent - slot->done < 2)
+        return false;
+    for (const mp__chunk *chunk = slot->chunks.head; chunk && chunk->unsent < chunk->count; chunk = chunk->next)
+        if (!chunk->job->patient)
+            return true;
+    return false;
+}
+
 bool mp__core_may_hide(const mp__core *core)
 {
     for (uint32_t i = 0; i < core->slot_count; i++)
-        if (slot_works(core->slots[i]) && core->slots[i]->sent - core->slots[i]->done > 1)
+        if (slot_may_hide(core->slots[i]))
             return true;
     return false;
 }
@@ -181,13 +205,13 @@ static void core_accept(mp__core *core, mp__core_job *job, size_t count)
         mp__items_end_waiting(core, job, MP_ECANCELLED);
     else if (job->waiting)
         mp__plan_enqueue(core, job);
-    mp__plan_all(core, NULL);
 }
 
-mp_status mp__core_submit(mp__core *core, mp__core_job *job)
+mp_status mp__core_add(mp__core *core, mp__core_job *job)
 {
     assert(job->task < core->task_count);
     assert(!job->pin || (job->n == 1 && !job->open));
+    assert(!job->calls || !(job->open || job->pin || job->deadline || job->stop_at));
     if (core->state == MP__BROKEN)
         return MP_EBROKEN;
     if (core->state != MP__RUNNING)
@@ -196,24 +220,66 @@ mp_status mp__core_submit(mp__core *core, mp__core_job *job)
         return MP_ELIMIT;
     if (!job->n && !job->open)
         return MP_OK;
-    *job = (mp__core_job){.n = job->n, .chunksize = job->chunksize, .task = job->task, .pin = job->pin, .open = job->open};
-    job->number = core->next_number++;
+    *job = (mp__core_job){.n = job->n,
+                          .chunksize = job->chunksize,
+                          .task = job->task,
+                          .pin = job->pin,
+                          .open = job->open,
+                          .calls = job->calls,
+                          .patient = job->patient,
+                          .quiet = job->quiet,
+                          .timeout_ns = job->timeout_ns,
+                          .grace_ns = job->grace_ns ? job->grace_ns : MP__GRACE_NS,
+                          .deadline = job->deadline,
+                          .retries = job->retries,
+                          .retry_on = job->retry_on,
+                          .retry_ns = job->retry_ns,
+                          .stop_at = job->stop_at};
+    job->number = core->next_number;
+    core->next_number += job->calls ? job->n : 1;
     core->open += job->open;
+    mp__job_begin_time(core, job);
     core_accept(core, job, job->n);
+    if (job->deadline && job->deadline <= core->now)
+        mp__core_cancel(core, job, MP_ETIMEDOUT, true);
     return MP_OK;
+}
+
+void mp__core_plan(mp__core *core)
+{
+    mp__plan_all(core, NULL);
+}
+
+mp_status mp__core_submit(mp__core *core, mp__core_job *job)
+{
+    mp_status status = mp__core_add(core, job);
+    if (!status)
+        mp__core_plan(core);
+    return status;
+}
+
+uint64_t mp__core_queued(const mp__core *core)
+{
+    return core->queued;
+}
+
+void mp__core_expect(mp__core *core, uint64_t calls)
+{
+    core->expected = calls;
 }
 
 mp_status mp__core_extend(mp__core *core, mp__core_job *job, size_t count)
 {
     assert(job->open);
     if (job->cancelled)
-        return MP_ECANCELLED;
+        return job->verdict;
     if (core->verdict)
         return core->verdict;
     if (count > SIZE_MAX - job->n || count > UINT64_MAX - core->counts.accepted)
         return MP_ELIMIT;
     job->n += count;
     core_accept(core, job, count);
+    mp__core_plan(core);
     return MP_OK;
 }
 
@@ -224,27 +290,7 @@ void mp__core_seal(mp__core *core, mp__core_job *job)
     core->open--;
     if (!job->pending)
         mp__items_done(core, job);
-    core_settle(core);
-}
-
-static bool slot_holds(const mp__slot *slot, const mp__core_job *job)
-{
-    for (const mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next)
-        if (chunk->job == job)
-            return true;
-    return false;
-}
-
-void mp__core_cancel(mp__core *core, mp__core_job *job)
-{
-    if (job->cancelled)
-        return;
-    job->cancelled = true;
-    mp__items_end_waiting(core, job, MP_ECANCELLED);
-    for (uint32_t i = 0; i < core->slot_count && job->pending; i++)
-        if (slot_works(core->slots[i]) && slot_holds(core->slots[i], job))
-            mp__slot_purge(core, core->slots[i]);
-    core_settle(core);
+    mp__core_settle(core);
 }
 
 mp_status mp__core_resize(mp__core *core, uint32_t workers)
@@ -271,7 +317,7 @@ mp_status mp__core_resize(mp__core *core, uint32_t workers)
         else if (slot->state == MP__SLOT_STARTING && slot->place >= before) /* it is wanted again */
             mp__slot_patience(core, slot);
     }
-    core_settle(core);
+    mp__core_settle(core);
     return MP_OK;
 }
 
@@ -287,7 +333,7 @@ void mp__core_close(mp__core *core)
     if (core->state != MP__RUNNING)
         return;
     core_enter(core, MP__CLOSED);
-    core_settle(core);
+    mp__core_settle(core);
 }
 
 void mp__core_terminate(mp__core *core)
@@ -331,89 +377,50 @@ void mp__core_ready(mp__core *core, uint32_t index, uint32_t generation)
     if (!slot)
         return;
     mp__slot_ready(core, slot);
-    core_settle(core);
+    mp__core_settle(core);
 }
 
 /* Settles only at the end: what the life gave back may go to a worker that takes this very slot. */
 void mp__core_start_failed(mp__core *core, uint32_t index, uint32_t generation)
 {
-    mp__slot *slot = slot_of(core, index, generation);
+    mp__slot *slot = mp__slot_of(core, index, generation);
     if (!slot)
         return;
     mp__slot_end(core, slot, slot_started(slot, 0));
-    core_settle(core);
+    mp__core_settle(core);
 }
 
 void mp__core_lost(mp__core *core, uint32_t index, uint32_t generation, uint64_t started)
 {
-    mp__slot *slot = slot_of(core, index, generation);
+    mp__slot *slot = mp__slot_of(core, index, generation);
     if (!slot)
         return;
     core->counts.lost += slot->state == MP__SLOT_STARTING || slot_works(slot); /* else it was wanted */
     mp__slot_end(core, slot, slot_started(slot, started));
-    core_settle(core);
+    mp__core_settle(core);
 }
 
 void mp__core_condemn(mp__core *core, uint32_t index, uint32_t generation)
 {
-    mp__slot *slot = slot_of(core, index, generation);
+    mp__slot *slot = mp__slot_of(core, index, generation);
     if (!slot || slot->state == MP__SLOT_KILLED)
         return;
     if (core->unkillable) {
         core->counts.stale++;
         return;
     }
+    core->counts.lost += slot->state != MP__SLOT_DOOMED;
     mp__slot_kill(core, slot, true);
-    core->counts.lost++;
 }
 
-/* Takes at most `count` items off the front of a slot that has sent items there; how many. */
-static size_t slot_take_front(mp__core *core, mp__slot *slot, size_t count)
+void mp__core_spent(mp__core *core, uint32_t index, uint32_t generation)
 {
-    mp__chunk *head = slot->chunks.head;
-    size_t sent = head->count - head->unsent, taken = count < sent ? count : sent;
-    head->first += taken;
-    head->count -= taken;
-    slot->items -= taken;
-    slot->done += taken;
-    if (!head->count)
-        mp__chunk_free(core, mp__chunks_pop(&slot->chunks));
-    return taken;
-}
-
-size_t mp__core_results(mp__core *core, uint32_t index, uint32_t generation, size_t count, mp__core_item *item,
-                        bool *nonsense)
-{
-    mp__slot *slot = slot_of(core, index, generation);
-    assert(count);
-    *nonsense = slot && slot->state != MP__SLOT_KILLED && slot->done == slot->sent;
-    if (!slot)
-        return 0;
-    if (!slot_works(slot) || *nonsense) {
-        core->counts.stale++;
-        return 0;
-    }
-    *item = (mp__core_item){slot->chunks.head->job, slot->chunks.head->first};
-    count = slot_take_front(core, slot, count); /* before the job is told: its own chunk goes with it */
-    slot->moved_at = core->now;
-    mp__items_finished(core, item->job, count);
-    mp__slot_relieved(core, slot);
-    if (mp__plan_hungry(core, slot))
-        mp__plan_slot(core, slot);
-    if (!core->counts.pending && core->state == MP__CLOSED)
-        core_settle(core);
-    return count;
-}
-
-bool mp__core_result(mp__core *core, uint32_t index, uint32_t generation, mp__core_item *item, bool *nonsense)
-{
-    return mp__core_results(core, index, generation, 1, item, nonsense);
-}
-
-void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, uint64_t ns)
-{
-    if (items)
-        mp__plan_measured(core, job->task, items, ns);
+    mp__slot *slot = mp__slot_of(core, index, generation);
+    if (!slot || slot->state != MP__SLOT_READY)
+        return;
+    core->counts.recycled++;
+    mp__slot_retire(core, slot);
+    mp__core_settle(core);
 }
 
 /* The answer to a recall for a purge. What it was sent and keeps has been started, if it could say, and the last of that may be
@@ -421,7 +428,10 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
 static void slot_purged(mp__core *core, mp__slot *slot, bool known)
 {
     const mp__chunk *last = slot->chunks.tail;
-    if (known && last && job_unwanted(core, last->job) && (core->verdict || !last->job->quiet))
+    if (known)
+        mp__overdue_alone(core, slot);
+    if (known && last && job_unwanted(core, last->job) &&
+        (core->verdict || !last->job->quiet || last->job->verdict == MP_EINTERRUPTED))
         mp__slot_want(core, slot, MP__ACT_CANCEL);
     if (known && !mp__slot_stuck(slot)) {
         slot->purge_wait = MP__RECALL_NS;
@@ -434,7 +444,7 @@ static void slot_purged(mp__core *core, mp__slot *slot, bool known)
 
 void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint64_t started)
 {
-    mp__slot *slot = slot_of(core, index, generation);
+    mp__slot *slot = mp__slot_of(core, index, generation);
     bool known = started != MP__UNKNOWN;
     if (!slot)
         return;
@@ -444,6 +454,7 @@ void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint
     }
     if (known) /* else what was sent stays with it, though it may never start it */
         slot->sent = slot->started = slot_started(slot, started);
+    mp__overdue_look(core, slot);
     slot->kept = slot->sent;
     slot->asked = false;
     mp__items_give_back(core, slot, (size_t)(slot->kept - slot->done));
@@ -453,15 +464,15 @@ void mp__core_recalled(mp__core *core, uint32_t index, uint32_t generation, uint
     mp__slot_relieved(core, slot);
     mp__plan_all(core, slot);
     if (!core->counts.pending) /* what came back may have ended */
-        core_settle(core);
+        mp__core_settle(core);
 }
 
 /* --- actions ----------------------------------------------------------------------------------------------------------- */
 
 static bool next_wanted(mp__core *core, mp__core_action *action)
 {
-    static const mp__action_kind order[] = {MP__ACT_KILL,   MP__ACT_START, MP__ACT_RECALL,
-                                            MP__ACT_CANCEL, MP__ACT_STOP,  MP__ACT_SEND};
+    static const mp__action_kind order[] = {MP__ACT_KILL, MP__ACT_START, MP__ACT_RECALL, MP__ACT_CANCEL,
+                                            MP__ACT_END,  MP__ACT_WATCH, MP__ACT_STOP,   MP__ACT_SEND};
     mp__slot *slot;
     while ((slot = core->wanting_head)) {
         for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
@@ -473,6 +484,7 @@ static bool next_wanted(mp__core *core, mp__core_action *action)
                                         .slot = slot->index,
                                         .generation = slot->generation,
                                         .place = slot->place,
+                                        .ordinal = slot->overdue.ordinal,
                                         .hard = order[i] == MP__ACT_KILL && slot->kill_at == MP__NEVER};
             return true;
         }
@@ -503,35 +515,42 @@ bool mp__core_next(mp__core *core, mp__core_action *action)
 
 /* Nothing while a recall is under way, nor before what runs has been told that nobody waits for it: what comes behind would be
  * told too. */
-bool mp__core_unsent(mp__core *core, uint32_t index, mp__core_item *item)
+size_t mp__core_unsent(const mp__core *core, uint32_t index, mp__core_item *item)
 {
     const mp__slot *slot = core->slots[index];
     const mp__chunk *chunk = slot->cursor;
-    if (slot->state != MP__SLOT_READY || slot->asked || !chunk || chunk->job->cancelled || slot_wants(slot, MP__ACT_CANCEL))
-        return false;
-    *item = (mp__core_item){chunk->job, chunk->first + chunk->count - chunk->unsent};
-    return true;
+    if (slot->state != MP__SLOT_READY || slot->asked || !chunk || chunk->job->cancelled ||
+        slot_wants(slot, MP__ACT_CANCEL) || slot->overdue.ordinal)
+        return 0;
+    *item = (mp__core_item){chunk->job, chunk->first + chunk->count - chunk->unsent, chunk->attempt};
+    return chunk->unsent;
 }
 
-void mp__core_sent(mp__core *core, uint32_t index)
+/* A life holds no more items than it may have, so none of these is one too many. */
+void mp__core_sent(mp__core *core, uint32_t index, size_t count)
 {
     mp__slot *slot = core->slots[index];
-    assert(slot->cursor);
-    slot->sent++;
-    if (!--slot->cursor->unsent)
+    assert(slot->cursor && count && count <= slot->cursor->unsent);
+    slot->sent += count;
+    slot->cursor->unsent -= count;
+    if (slot->cursor->job->timeout_ns)
+        mp__slot_watch(core, slot, slot->cursor->job);
+    if (!slot->cursor->unsent)
         slot->cursor = slot->cursor->next;
     if (slot->sent != core->life_items)
         return;
+    core->counts.recycled++;
     mp__slot_retire(core, slot);
-    core_settle(core);
+    mp__core_settle(core);
 }
 
+/* Also of a life that is being killed: what it has begun is not to be taken for what never did, though its results do not count. */
 bool mp__core_find(const mp__core *core, const mp__core_job *job, size_t index, uint32_t *found, uint64_t *ordinal)
 {
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
         uint64_t before = slot->done;
-        for (const mp__chunk *chunk = slot_works(slot) ? slot->chunks.head : NULL; chunk; chunk = chunk->next) {
+        for (const mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next) {
             size_t sent = chunk->count - chunk->unsent;
             if (chunk->job == job && index >= chunk->first && index - chunk->first < sent) {
                 *found = i;

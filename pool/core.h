@@ -1,5 +1,6 @@
 /* The core of a pool: which item goes to which worker, and what each item's end is. It only decides: events go in as calls,
- * actions come out of mp__core_next. No lock, no clock, no system call, and no allocation but by mp__core_create and _resize.
+ * actions come out of mp__core_next. No lock, no clock, no system call, and no allocation but by mp__core_create and _resize; and for
+ * many items that wait to be run again.
  *
  * A *job* is one call's array of items. Its items travel in *chunks*, ranges of it: from the job to a worker's queue, from
  * whose front results take them item by item. What a dead worker had not started, or an idle one's neighbour gives back,
@@ -13,10 +14,24 @@
  *
  *     slot:  EMPTY -> STARTING -> READY -> RETIRING -> STOPPING -> EMPTY   (lost: from each of them back to EMPTY; KILLED:
  *                         `----------`---------`-----------`-> KILLED -> EMPTY   terminate, nonsense, or it would not leave)
- *     RETIRING: told to stop, and still has items that it was sent; STOPPING: has none, and its time runs.
+ *                                    `---------`-> DOOMED -> KILLED, EMPTY
+ *     RETIRING: told to stop, and still has items that it was sent; STOPPING: has none, and its time runs. DOOMED: was sent SIGTERM
+ *     for its overdue item; what it had finished still counts.
+ *
+ * Calls that come one by one may be handed in together, as one job that is split when one of them is to have an end of its own
+ * (core_split.c).
  *
  * Jobs may be *open*: more items come (mp__core_extend) until it is sealed. A cancelled job's items that have not started end
- * with MP_ECANCELLED: those not handed out at once, those with workers when they have been taken back.
+ * with its verdict, MP_ECANCELLED mostly: those not handed out at once, those with workers when they have been taken back.
+ *
+ * An item whose time is up, or whose job is cancelled by force while it runs, is *overdue*. Its task is told; if it has looked
+ * whether it is cancelled it gets its *grace* to return, else it is ended at once, and its life with it. What it returns until then
+ * is its end, if it went well; else it ends with the reason why it was overdue. An item that has failed may be run again
+ * (mp__core_job.retries): it waits until its back-off is over, and goes to the front of its job.
+ *
+ * How long an item has run is not told but sampled: while one that has a time-out may run, the core asks every tick how far its
+ * worker is (MP__ACT_WATCH). What is seen running twice has run the time between. So time-outs are never early, and late by a
+ * tick at most.
  *
  *     core:  RUNNING -> CLOSED -> ENDED;  RUNNING, CLOSED, BROKEN -> TERMINATED -> ENDED;  RUNNING -> BROKEN
  *
@@ -31,11 +46,19 @@
 typedef struct mp__core mp__core;
 typedef struct mp__core_job mp__core_job;
 
+/* Something to be done at a time: a node of a heap (core_time.c). */
+typedef struct mp__timed {
+    uint64_t at;
+    struct mp__timed *child, *next, *before; /* before: the one it stands behind, or its parent */
+} mp__timed;
+
 /* Items [first, first + count) of a job. On a worker the first `count - unsent` of them have been sent. */
 typedef struct mp__chunk {
     struct mp__chunk *next;
     mp__core_job *job;
     size_t first, count, unsent;
+    uint32_t attempt; /* of all its items: 1 for the first one */
+    mp__timed due;    /* while it waits to be run again */
     /* once it has ended without a result: how, and in which life */
     mp_status status;
     uint32_t slot, generation;
@@ -53,11 +76,20 @@ struct mp__core_job {
     uint32_t task;    /* below mp__core_config.tasks: jobs of one task share what is known of its time */
     uint32_t pin;     /* 0: any worker runs it; k: only the one in place k - 1 does. Its job has one item */
     bool open;        /* more items may come: it is not done before mp__core_seal */
-    bool quiet;       /* if it is cancelled while an item runs, its task is not told */
+    bool calls;   /* each of its items is a call by itself, and they are only together on their way: see mp__core_split */
+    bool patient; /* who waits waits for all of it: results of single items need not come soon */
+    bool quiet;   /* if it is cancelled while an item runs, its task is not told, unless that is by force or Ctrl-C */
+    uint64_t timeout_ns; /* an item may run so long; 0: as long as it likes */
+    uint64_t grace_ns;   /* 0: MP__GRACE_NS */
+    uint64_t deadline;   /* all its items are to have ended then; 0: none */
+    uint32_t retries;    /* an item that fails in one of these ways is run again, so often at most */
+    unsigned retry_on;   /* MP__RETRY_... */
+    uint64_t retry_ns;   /* before the first retry; twice as long before each other, at most MP__RETRY_MAX_NS */
+    size_t stop_at;      /* so many failed items cancel the rest; 0: never */
     /* core only */
     mp__core_job *next;   /* in the queue of jobs with items to hand out, or in the list of done ones */
     mp__core_job *before; /* in that queue */
-    uint64_t number;      /* order of submission */
+    uint64_t number;      /* order of submission; of calls: that of the first, and each has its own */
     size_t fresh;         /* items from here on have never been handed out */
     mp__chunks returned;  /* handed out, and back: they go first */
     mp__chunk rest;       /* stands for what is left of the job when it ends early */
@@ -65,6 +97,15 @@ struct mp__core_job {
     size_t pending;       /* items without an end */
     bool queued;
     bool cancelled;
+    mp_status forced;      /* by force: what runs is overdue, and ends with this; MP_OK: it is not */
+    bool stopping;         /* in the list of those that have too many failed items */
+    mp_status verdict;     /* the end of items that have not started, once it is cancelled */
+    size_t failures;       /* items that failed for good */
+    size_t delayed;        /* items that wait to be run again; not in `waiting` */
+    mp__timed *retrying;   /* the heap of their chunks */
+    mp__timed due;         /* in the core's heap: the deadline, or the first retry */
+    bool timed;            /* it is in there */
+    mp__core_job *stopped; /* next in that list */
 };
 
 typedef struct mp__core_config {
@@ -79,24 +120,39 @@ typedef struct mp__core_config {
 typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
 
 enum {
-    MP__WINDOW_NS = 400000,     /* work on a worker at a time: two chunks of half of it each */
-    MP__WINDOW_ITEMS = 16384,   /* and never more items than that */
-    MP__ALONE_NS = 1000000,     /* calls of one item that takes this long, or nobody knows how long, are sent one by one */
+    MP__WINDOW_NS = 4000000,  /* work on a worker at a time: topped up at half of it, and a wake-up of the parent costs what
+                                 * a hundred small items cost. More does no harm: what has not started can be taken back */
+    MP__WINDOW_ITEMS = 16384, /* and never more items than that */
+    MP__PIECE_NS = 20000,     /* of an open job not less than this at a time, where there is more */
+    MP__ALONE_NS = 1000000,   /* calls of one item that takes this long, or nobody knows how long, are sent one by one */
     MP__RECALL_ITEM_NS = 50000, /* items at least this long are worth taking back from a neighbour at once */
     MP__RECALL_NS = 200000,     /* others when their worker has shown no progress for this long */
     MP__FAILURES_MAX = 6,       /* lives in a row that came to nothing: when no place has done better, the core is broken */
     MP__BACKOFF_NS = 10000000,  /* second such life: start after this long, then twice, ... */
-    MP__BACKOFF_MAX_NS = 1000000000
+    MP__BACKOFF_MAX_NS = 1000000000,
+    MP__TICK_MIN_NS =
+        1000000, /* between two looks at an item that may run too long: a sixteenth of its time, within these */
+    MP__TICK_MAX_NS = 250000000,
+    MP__OVERDUE_NS = 10000000, /* an overdue item that could not be ended is tried again after this long */
+    /* which failures are tried again */
+    MP__RETRY_FAILED = 1,
+    MP__RETRY_CRASHED = 2,
+    MP__RETRY_TIMEDOUT = 4,
+    MP__RETRY_LOST = 8
 };
-#define MP__GRACE_NS 1000000000ull  /* from SIGTERM, or from being told to stop, until SIGKILL */
-#define MP__START_NS 20000000000ull /* from being started to being ready; the longest that a busy machine may need */
+#define MP__GRACE_NS 1000000000ull      /* from SIGTERM, or from being told to stop, until SIGKILL */
+#define MP__RETRY_MAX_NS 60000000000ull /* the longest back-off of an item */
+#define MP__START_NS 20000000000ull     /* from being started to being ready; the longest that a busy machine may need */
 #define MP__NEVER UINT64_MAX
 #define MP__UNKNOWN UINT64_MAX
 
 typedef struct mp__core_item {
     mp__core_job *job;
     size_t index;
+    uint32_t attempt; /* from 1 */
 } mp__core_item;
+
+typedef enum mp__failed { MP__FAILED_NONE, MP__FAILED_RETRIED, MP__FAILED_FINAL } mp__failed;
 
 typedef enum mp__action_kind {
     MP__ACT_NONE,
@@ -105,9 +161,12 @@ typedef enum mp__action_kind {
     MP__ACT_START,  /* begin life `generation` in `slot`, as worker `place`; answer: greeted, ready, start_failed or lost */
     MP__ACT_SEND,   /* `slot` has items to send: see mp__core_unsent */
     MP__ACT_RECALL, /* ask what `slot` has started and keep it from starting more; answer: recalled */
-    MP__ACT_CANCEL, /* nobody waits any more for what `slot` runs now: its task may be told; no answer */
-    MP__ACT_STOP,   /* tell it to leave when it is through with what it was sent; answer: lost */
-    MP__ACT_KILL,   /* SIGTERM, or SIGKILL when `hard`; answer: lost */
+    MP__ACT_CANCEL, /* nobody waits any more for what `slot` runs now, or it is overdue: its task may be told; no answer */
+    MP__ACT_WATCH,  /* say how far `slot` is; answer: progress */
+    MP__ACT_END, /* SIGTERM, if `slot` still runs its `ordinal`-th item and has no result of it; nothing more may start there
+                     * then. Answer: ended */
+    MP__ACT_STOP, /* tell it to leave when it is through with what it was sent; answer: lost */
+    MP__ACT_KILL, /* SIGTERM, or SIGKILL when `hard`; answer: lost */
 } mp__action_kind;
 #define MP__NO_SLOT UINT32_MAX
 
@@ -118,13 +177,17 @@ typedef struct mp__core_action {
     mp__core_job *job;
     size_t first, count;
     mp_status status;
+    uint32_t attempt; /* FAIL: which one of these items this was; 0: none had begun, as far as can be known */
+    uint64_t ordinal; /* END */
 } mp__core_action;
 
 typedef struct mp__core_counts {
     uint64_t accepted, finished, pending; /* items */
     uint64_t started, lost, stale;
-    uint32_t ready;  /* lives that are READY or RETIRING: those that run items */
-    uint32_t wanted; /* workers */
+    uint64_t retried;  /* failures behind which the item was to be run again */
+    uint64_t recycled; /* lives that were replaced as spent, or because they had had all the items they may */
+    uint32_t ready;    /* lives that are READY or RETIRING: those that run items */
+    uint32_t wanted;   /* workers */
 } mp__core_counts;
 
 /* NULL: no memory. */
@@ -138,21 +201,52 @@ uint64_t mp__core_deadline(const mp__core *core);
 /* The time that it was told last. */
 uint64_t mp__core_now(const mp__core *core);
 
-/* True if a worker may have finished what it has not said: more than one of the items that it was sent has no result. One that has
- * no other item left says so at once. */
+/* True if a worker may have finished what it has not said, and somebody may wait for it: more than one of the items that it was sent
+ * has no result, and they are not all of patient jobs. One that has no other item left says so at once. */
 bool mp__core_may_hide(const mp__core *core);
+
+/* True if what is waited for is likely to come within this time, and only single items are under way, on few enough workers that
+ * who waits has a CPU to itself: then it need not sleep. */
+bool mp__core_is_near(const mp__core *core, uint32_t cpus, uint64_t ns);
+
+/* True if no worker has a call that may take long, or of which nobody knows: they get such ones one by one, and are to be given the
+ * next as soon as they can. */
+bool mp__core_is_brisk(const mp__core *core);
+
+/* True if every worker that takes items has more than one under way: none waits for what has just come, and what it says next is
+ * early enough to send it. */
+bool mp__core_busy(const mp__core *core);
 
 /* Takes a job until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. A job
  * without items is answered likewise, and never taken. */
 mp_status mp__core_submit(mp__core *core, mp__core_job *job);
-/* More items of an open job: [job->n, job->n + count). Also after close, for the job was accepted before. MP_ECANCELLED,
- * MP_ETERMINATED, MP_EBROKEN, MP_ELIMIT: not taken. */
+/* Its two halves, for many jobs at a time: nothing of those that are added is handed out before mp__core_plan. */
+mp_status mp__core_add(mp__core *core, mp__core_job *job);
+void mp__core_plan(mp__core *core);
+/* So many calls more wait outside: each worker gets its share of all, as if they were here. And how many of this task those workers
+ * would take that have half of what they should have, or less, beside what waits here. */
+void mp__core_expect(mp__core *core, uint64_t calls);
+uint64_t mp__core_appetite(const mp__core *core, uint32_t task);
+/* How many jobs have items that wait to be handed out; of calls each counts. */
+uint64_t mp__core_queued(const mp__core *core);
+/* True if a call of one item that came now would be given to a worker. */
+bool mp__core_hungry(const mp__core *core);
+/* Calls are together no more: each item of such a job that has not ended becomes a job of its own, which has one item and all else
+ * as it was, wherever it waits or runs. `alone` gives the place for that of item `index`, which may hold anything. The job itself is
+ * done when the ends that are known have been told. It is not done yet. */
+void mp__core_split(mp__core *core, mp__core_job *job, mp__core_job *(*alone)(mp__core_job *job, size_t index));
+/* More items of an open job: [job->n, job->n + count). Also after close, for the job was accepted before. The verdict of a
+ * cancelled job, MP_ETERMINATED, MP_EBROKEN, MP_ELIMIT: not taken. */
 mp_status mp__core_extend(mp__core *core, mp__core_job *job, size_t count);
 /* No more items come: the job is done when the last one has ended, which may be now. Once, for each open job, and whatever became
  * of the core: it does not end before. */
 void mp__core_seal(mp__core *core, mp__core_job *job);
-/* Ends what has not started. What runs goes on, and its worker is told (MP__ACT_CANCEL). Does not seal. Idempotent. */
-void mp__core_cancel(mp__core *core, mp__core_job *job);
+/* Ends what has not started with `verdict`: MP_ECANCELLED, MP_EINTERRUPTED; MP_ETIMEDOUT is the core's own, for deadlines. What
+ * runs goes on, and its worker is told (MP__ACT_CANCEL); by force it is overdue from now on. Does not seal. Idempotent: the first
+ * verdict stays, and force may be added later. */
+void mp__core_cancel(mp__core *core, mp__core_job *job, mp_status verdict, bool force);
+/* The same for every job that there is now. */
+void mp__core_cancel_all(mp__core *core, mp_status verdict);
 /* How many workers are wanted from now on; at least 1. Lives in places that are no more retire, and what they have not started is
  * taken back; pinned jobs for these places, now or later, end with MP_ECANCELLED. May allocate: MP_ENOMEM, and nothing has
  * changed. MP_ECLOSED, MP_EBROKEN. */
@@ -180,6 +274,14 @@ bool mp__core_result(mp__core *core, uint32_t slot, uint32_t generation, mp__cor
  * on. 0: as false above. */
 size_t mp__core_results(mp__core *core, uint32_t slot, uint32_t generation, size_t count, mp__core_item *item,
                         bool *nonsense);
+/* As mp__core_result for an item that failed. NONE: as false there. RETRIED: it will run again, and nobody is told. FINAL: it has
+ * ended; `*status` is what it is to be called: MP_ETIMEDOUT, MP_ECANCELLED or the like for an overdue one, else as it came.
+ * `by_task`: it was the task that failed, not its input or its result; only that is MP__RETRY_FAILED. May allocate; if there is no
+ * memory for it the item is not run again. */
+mp__failed mp__core_failed(mp__core *core, uint32_t slot, uint32_t generation, mp_status *status, bool by_task,
+                           mp__core_item *item, bool *nonsense);
+/* The result of an item of this job, just taken by mp__core_results, could not be kept: the item counts as failed (stop_at). */
+void mp__core_spoilt(mp__core *core, mp__core_job *job);
 /* `items` results of this job took the worker `ns`. */
 void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, uint64_t ns);
 
@@ -188,15 +290,23 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
 void mp__core_recalled(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
 /* A life is over, and `started` is how many ordinals it had started. All its results have been handed in before. */
 void mp__core_lost(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
+/* Answer to a watch: the worker has started that many ordinals, as was seen before the time was told that the core has now; so
+ * nothing ends early. `heeds`: the task that runs now has looked whether it is cancelled. */
+void mp__core_progress(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, bool heeds);
+/* Answer to an end. False: it has gone on meanwhile, and nothing has changed. */
+void mp__core_ended(mp__core *core, uint32_t slot, uint32_t generation, bool ended);
+/* The life is to be replaced, for it needs too much: one that takes items retires; any other is about to leave anyway. */
+void mp__core_spent(mp__core *core, uint32_t slot, uint32_t generation);
 /* The worker must not live: it spoke nonsense. Where workers cannot be killed it is counted, and that is all. */
 void mp__core_condemn(mp__core *core, uint32_t slot, uint32_t generation);
 
 /* The next thing to do. Ends of items come first, then done jobs, then the rest. False: nothing. */
 bool mp__core_next(mp__core *core, mp__core_action *action);
 
-/* The next item to be sent to a worker, and that it has been sent. */
-bool mp__core_unsent(mp__core *core, uint32_t slot, mp__core_item *item);
-void mp__core_sent(mp__core *core, uint32_t slot);
+/* The next items to be sent to a worker: how many follow each other in one job, from `*item` on; 0: there are none. And that the
+ * first `count` of them, one at least, have been sent. */
+size_t mp__core_unsent(const mp__core *core, uint32_t slot, mp__core_item *item);
+void mp__core_sent(mp__core *core, uint32_t slot, size_t count);
 
 mp__core_state mp__core_get_state(const mp__core *core);
 mp__core_counts mp__core_get_counts(const mp__core *core);

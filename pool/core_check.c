@@ -9,7 +9,7 @@
 typedef struct tally {
     size_t chunks; /* out of core->blocks */
     size_t ended;  /* of these: in the list of ends */
-    uint64_t items;
+    uint64_t items, queued;
     uint32_t alive, ready, takers, wanting;
     uint64_t pinned;
 } tally;
@@ -34,10 +34,19 @@ static size_t count_in(const mp__chunks *list, const mp__chunk *wanted)
     return count;
 }
 
+static bool heap_has(const mp__timed *root, const mp__timed *wanted)
+{
+    for (; root; root = root->next)
+        if (root == wanted || heap_has(root->child, wanted))
+            return true;
+    return false;
+}
+
 /* In how many lists the chunk stands; called when these are known to be whole. */
 static size_t count_everywhere(const mp__core *core, const mp__chunk *wanted)
 {
     size_t count = count_in(&core->ended, wanted) + count_in(&wanted->job->returned, wanted);
+    count += heap_has(wanted->job->retrying, &wanted->due);
     for (uint32_t i = 0; i < core->slot_count; i++)
         count += count_in(&core->slots[i]->chunks, wanted);
     return count;
@@ -57,6 +66,7 @@ static const char *check_chunk(const mp__core *core, const mp__chunk *chunk, tal
     const mp__core_job *job = chunk->job;
     REQUIRE(chunk->count > 0, "a chunk is empty");
     REQUIRE(chunk->first < job->fresh && chunk->count <= job->fresh - chunk->first, "a chunk reaches into the fresh items");
+    REQUIRE(chunk->attempt >= 1 && chunk->attempt - 1 <= job->retries, "a chunk was run more often than its job allows");
     REQUIRE(chunk->unsent <= chunk->count, "a chunk has more unsent items than items");
     if (chunk == &job->rest) {
         REQUIRE(job->fresh == job->n, "a job's own chunk is in use, and is not its last piece");
@@ -91,7 +101,7 @@ static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot,
     REQUIRE(slot->cursor == cursor, "a slot's cursor is not at its first unsent item");
     REQUIRE(slot->done <= slot->sent && slot->started <= slot->sent && slot->kept <= slot->sent,
             "a slot has done, started or kept more than was sent");
-    REQUIRE(sent == slot->sent - slot->done || (!slot_works(slot) && !items),
+    REQUIRE(sent == slot->sent - slot->done || (!slot_answers(slot) && !items),
             "a slot's ordinals do not agree with its chunks");
     REQUIRE(!core->life_items || slot->done + items <= core->life_items, "a life has more items than it may");
     REQUIRE(!core->life_items || slot->state != MP__SLOT_READY || slot->sent < core->life_items,
@@ -99,7 +109,7 @@ static const char *check_slot_chunks(const mp__core *core, const mp__slot *slot,
     REQUIRE(slot->state != MP__SLOT_RETIRING || sent, "a slot retires, and has nothing that it was sent");
     REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !(cursor && slot->state == MP__SLOT_RETIRING),
             "nobody will take back what a retiring slot was not sent");
-    REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !cancelled || slot->state == MP__SLOT_KILLED,
+    REQUIRE(slot->asked || slot->purge_at != MP__NEVER || !cancelled || !slot_works(slot),
             "nobody will take back what is cancelled");
     sums->items += items;
     return NULL;
@@ -112,9 +122,14 @@ static const struct {
 } allowed[MP__SLOT_STATES] = {
     [MP__SLOT_EMPTY] = {0},
     [MP__SLOT_STARTING] = {.wants = 1u << MP__ACT_START, .dies = true},
-    [MP__SLOT_READY] = {.wants = 1u << MP__ACT_SEND | 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL, .works = true},
-    [MP__SLOT_RETIRING] = {.wants = 1u << MP__ACT_STOP | 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL, .works = true},
+    [MP__SLOT_READY] = {.wants = 1u << MP__ACT_SEND | 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL | 1u << MP__ACT_WATCH |
+                                 1u << MP__ACT_END,
+                        .works = true},
+    [MP__SLOT_RETIRING] = {.wants = 1u << MP__ACT_STOP | 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL | 1u << MP__ACT_WATCH |
+                                    1u << MP__ACT_END,
+                           .works = true},
     [MP__SLOT_STOPPING] = {.wants = 1u << MP__ACT_STOP, .dies = true},
+    [MP__SLOT_DOOMED] = {.wants = 1u << MP__ACT_KILL, .works = true, .dies = true},
     [MP__SLOT_KILLED] = {.wants = 1u << MP__ACT_KILL, .works = true, .dies = true}, /* work: it was condemned */
 };
 
@@ -131,14 +146,36 @@ static const char *check_slot_time(const mp__core *core, const mp__slot *slot)
     bool starting = slot->state == MP__SLOT_STARTING;
     REQUIRE(slot->kill_at == MP__NEVER || allowed[slot->state].dies, "a slot is to be killed, and is in no state for it");
     REQUIRE(slot->kill_at == MP__NEVER || !core->unkillable, "a slot is to be killed, and cannot be");
-    REQUIRE(slot->kill_at == MP__NEVER || slot->kill_at <= core->now + (starting ? MP__START_NS : MP__GRACE_NS),
-            "a slot is given more than its time");
+    uint64_t longest = starting ? MP__START_NS : slot->doomed ? slot->doom_ns : MP__GRACE_NS;
+    REQUIRE(slot->kill_at == MP__NEVER || slot->kill_at <= core->now + longest, "a slot is given more than its time");
     REQUIRE(slot->kill_at != MP__NEVER || core->unkillable || slot->state != MP__SLOT_STOPPING,
             "a slot may take for ever to stop");
     REQUIRE(slot->kill_at != MP__NEVER || core->unkillable || !starting || (slot->greeted && !slot_surplus(core, slot)),
             "a slot may take for ever to start");
     REQUIRE(slot->purge_at == MP__NEVER || slot_works(slot), "a slot is to be purged, and is in no state for it");
     REQUIRE(slot->purge_at == MP__NEVER || slot->purge_at <= core->now + MP__BACKOFF_MAX_NS, "a purge waits too long");
+    return NULL;
+}
+
+/* An item that is overdue runs, and something will come of it: an answer, an end, or where there is none its result. */
+static const char *check_overdue(const mp__core *core, const mp__slot *slot)
+{
+    const mp__overdue *overdue = &slot->overdue;
+    REQUIRE(slot->watch.at == MP__NEVER || slot_works(slot), "a slot is to be watched, and is in no state for it");
+    REQUIRE(overdue->end_at == MP__NEVER || (slot_works(slot) && overdue->ordinal), "nothing is to be ended");
+    REQUIRE(overdue->end_at == MP__NEVER || overdue->end_at <= core->now + overdue->grace_ns + MP__OVERDUE_NS,
+            "an overdue item is given more than its grace");
+    REQUIRE(!slot_wants(slot, MP__ACT_END) || overdue->ordinal, "nothing is overdue, and a slot is to be ended");
+    REQUIRE(!core->unkillable || (overdue->end_at == MP__NEVER && !slot_wants(slot, MP__ACT_END)),
+            "a slot is to be ended, and cannot be");
+    REQUIRE(slot->doomed || slot->state != MP__SLOT_DOOMED, "a slot is doomed and does not know");
+    if (!overdue->ordinal || !slot->items)
+        return NULL;
+    REQUIRE(slot_answers(slot) || slot->state == MP__SLOT_KILLED, "an item is overdue in no state for it");
+    REQUIRE(overdue->ordinal > slot->done && overdue->ordinal <= slot->sent, "what is overdue is not what runs");
+    REQUIRE(overdue->ordinal == slot->started, "what is overdue has not started, or has ended");
+    REQUIRE(overdue->status != MP_OK && overdue->grace_ns, "an overdue item has no end");
+    REQUIRE(!slot->doomed || overdue->ordinal == slot->sent, "a doomed life has more to run");
     return NULL;
 }
 
@@ -149,6 +186,7 @@ static const char *check_slot_state(const mp__core *core, const mp__slot *slot, 
     REQUIRE(!slot->asked || slot_works(slot), "a recall is under way, and the slot is in no state for it");
     REQUIRE(slot->asked || !slot_wants(slot, MP__ACT_RECALL), "a recall is wanted and not under way");
     PASS(check_slot_time(core, slot));
+    PASS(check_overdue(core, slot));
     REQUIRE(may_live(core, slot), "a slot lives on in a core that has given up");
     sums->alive += slot_alive(slot);
     sums->ready += slot_works(slot);
@@ -193,7 +231,8 @@ static const char *check_waiting(const mp__core *core, const mp__core_job *job, 
         REQUIRE(chunk->job == job, "a chunk came back to another job");
         REQUIRE(chunk->unsent == chunk->count, "an item came back and counts as sent");
         REQUIRE(!last || last->first + last->count <= chunk->first, "chunks that came back overlap or are out of order");
-        REQUIRE(!last || last->first + last->count < chunk->first || core->life_items, "chunks that came back touch");
+        REQUIRE(!last || last->first + last->count < chunk->first || last->attempt != chunk->attempt || core->life_items,
+                "chunks that came back touch");
         REQUIRE(!core->life_items || chunk->count <= core->life_items, "what came back is more than any life may have");
         items += chunk->count;
     }
@@ -223,11 +262,57 @@ static const char *check_queue(const mp__core *core, const mp__queue *queue, uin
         REQUIRE(job->pin == pin, "a job is in another place's queue");
         REQUIRE(!job_verdict(core, job), "a job waits to be handed out and never will be");
         PASS(check_waiting(core, job, sums));
-        REQUIRE(job->pending == job->waiting + held_by_slots(core, job), "a job's items are not all somewhere");
+        REQUIRE(job->pending == job->waiting + job->delayed + held_by_slots(core, job),
+                "a job's items are not all somewhere");
         sums->items += job->waiting;
+        sums->queued += job_weight(job);
         sums->pinned += pin > 0;
     }
     REQUIRE(queue->tail == last, "the tail of the queue is not the last of it");
+    return NULL;
+}
+
+/* `parent`: NULL for the root of a heap. */
+static const char *check_node(const mp__timed *node, const mp__timed *before, const mp__timed *parent)
+{
+    REQUIRE(node->before == before, "a node of a heap does not know the one before it");
+    REQUIRE(!parent || node->at >= parent->at, "a heap is out of order");
+    REQUIRE(parent || !node->next, "a heap has two roots");
+    return NULL;
+}
+
+static const char *check_retrying(const mp__core *core, const mp__timed *first, const mp__timed *parent,
+                                  const mp__core_job *job, size_t *items, tally *sums)
+{
+    for (const mp__timed *node = first, *before = parent; node; before = node, node = node->next) {
+        const mp__chunk *chunk = timed_chunk((mp__timed *)node);
+        PASS(check_node(node, before, parent));
+        PASS(check_chunk(core, chunk, sums));
+        REQUIRE(chunk->job == job, "a chunk waits for another job");
+        REQUIRE(chunk->attempt > 1, "a chunk waits to be run again, and never ran");
+        REQUIRE(node->at <= core->now + MP__RETRY_MAX_NS, "a chunk waits too long to be run again");
+        *items += chunk->count;
+        PASS(check_retrying(core, node->child, node, job, items, sums));
+    }
+    return NULL;
+}
+
+static const char *check_timed(const mp__core *core, const mp__timed *first, const mp__timed *parent, tally *sums)
+{
+    for (const mp__timed *node = first, *before = parent; node; before = node, node = node->next) {
+        const mp__core_job *job = timed_job((mp__timed *)node);
+        uint64_t at = job->deadline ? job->deadline : MP__NEVER;
+        size_t items = 0;
+        PASS(check_node(node, before, parent));
+        REQUIRE(job->timed, "a job is in the heap and does not know");
+        PASS(check_retrying(core, job->retrying, NULL, job, &items, sums));
+        REQUIRE(items == job->delayed, "the items that wait to be run again are not as many as were counted");
+        REQUIRE(!items || !job->cancelled, "what is cancelled waits to be run again");
+        REQUIRE(node->at == (items && job->retrying->at < at ? job->retrying->at : at), "a job's time is not its first");
+        REQUIRE(job->pending == job->waiting + items + held_by_slots(core, job), "a job's items are not all somewhere");
+        sums->items += items;
+        PASS(check_timed(core, node->child, node, sums));
+    }
     return NULL;
 }
 
@@ -248,6 +333,7 @@ static const char *check_places(const mp__core *core, tally *sums)
     }
     REQUIRE(held == core->held, "the places that are held are not as many as were counted");
     REQUIRE(sums->pinned == core->pinned, "the pinned jobs are not as many as were counted");
+    REQUIRE(sums->queued == core->queued, "the jobs that wait are not as many as were counted");
     return NULL;
 }
 
@@ -272,8 +358,10 @@ static const char *check_done(const mp__core *core)
     const mp__core_job *last = NULL;
     uint64_t jobs = 0;
     for (const mp__core_job *job = core->done_head; job; last = job, job = job->next) {
-        REQUIRE(++jobs <= core->next_number, "more jobs are done than there were");
-        REQUIRE(!job->pending && !job->waiting && !job->queued && !job->returned.head, "a job is done and has items");
+        /* one of many calls has as many numbers; when it has been split it is done beside the job of each */
+        REQUIRE(++jobs <= 2 * core->next_number, "more jobs are done than there were");
+        REQUIRE(!job->pending && !job->waiting && !job->queued && !job->returned.head && !job->delayed && !job->timed,
+                "a job is done and has items");
         REQUIRE(!job->open, "a job is done and not sealed");
     }
     REQUIRE(core->done_tail == last, "the tail of the done jobs is not the last of them");
@@ -313,6 +401,7 @@ static const char *check_state(const mp__core *core)
             "items are pending in a core that has given up");
     REQUIRE(core->state == MP__ENDED || given_up == (core->verdict != MP_OK), "the core has given up without a reason");
     REQUIRE(core->state != MP__ENDED || !core->open, "the core has ended, and a job is open");
+    REQUIRE(!core->stopping, "a job is to be stopped, and the event is over");
     REQUIRE(counts->wanted && counts->wanted <= core->place_count, "fewer places than workers");
     for (uint32_t i = 0; i < core->task_count; i++) {
         const mp__pace *pace = &core->paces[i];
@@ -332,6 +421,7 @@ const char *mp__core_check(const mp__core *core)
     PASS(check_wanting(core, &sums));
     PASS(check_queue(core, &core->queue, 0, &sums));
     PASS(check_places(core, &sums));
+    PASS(check_timed(core, core->timed, NULL, &sums));
     PASS(check_ended(core, &sums));
     PASS(check_done(core));
     PASS(check_sums(core, &sums));

@@ -1,10 +1,10 @@
 /* Ranges of items: where they wait, how they are cut and joined, and how they end.
  *
  * Runs under the pool's lock, as part of the core. Every item without an end is in exactly one place: fresh in its job,
- * in a chunk that came back to its job, or in a chunk of one slot. Chunks were allocated before; the last piece of a job
+ * in a chunk that came back to its job or waits to, or in a chunk of one slot. Chunks were allocated before; the last piece of a job
  * uses the one inside it, so that many small jobs need none: that of an open job is not known before it is sealed,
- * cancelled or given up. Nothing here can fail: the end of a life has chunks put aside to cut with, and what else cannot
- * be cut stays where it is. */
+ * cancelled or given up. Nothing here can fail: the end of a life has chunks put aside to cut with, what else cannot be cut
+ * stays where it is, and what cannot be kept for another attempt ends with its failure. */
 #include "pool/core_state.h"
 #include <assert.h>
 
@@ -70,7 +70,8 @@ void mp__items_finished(mp__core *core, mp__core_job *job, size_t items)
 
 void mp__items_done(mp__core *core, mp__core_job *job)
 {
-    assert(!job->waiting && !job->queued);
+    assert(!job->waiting && !job->queued && !job->delayed);
+    mp__job_end_time(core, job);
     job->next = NULL;
     if (core->done_tail)
         core->done_tail->next = job;
@@ -89,26 +90,15 @@ static void chunk_end(mp__core *core, mp__chunk *chunk, mp_status status, const 
     mp__items_finished(core, chunk->job, chunk->count);
 }
 
-/* Takes at most one chunk from the reserve: only the last cut is inside one. */
-void mp__items_end_front(mp__core *core, mp__slot *slot, size_t count, mp_status status)
+/* Cancelled when the event is over: what fails may be in the middle of a slot's end. */
+void mp__items_failed(mp__core *core, mp__core_job *job, size_t items)
 {
-    assert(count <= slot->items);
-    slot->items -= count;
-    while (count) {
-        mp__chunk *head = slot->chunks.head;
-        if (head->count <= count) {
-            count -= head->count;
-            chunk_end(core, mp__chunks_pop(&slot->chunks), status, slot);
-            continue;
-        }
-        mp__chunk *cut = mp__chunk_take(core, 0);
-        assert(cut);
-        *cut = (mp__chunk){.job = head->job, .first = head->first, .count = count};
-        head->first += count;
-        head->count -= count;
-        count = 0;
-        chunk_end(core, cut, status, slot);
-    }
+    job->failures += items;
+    if (!job->stop_at || job->failures < job->stop_at || job->cancelled || job->stopping)
+        return;
+    job->stopping = true;
+    job->stopped = core->stopping;
+    core->stopping = job;
 }
 
 /* The job first goes out of the queue with all it has, for its last end is the end of it. No more items come to it: its own chunk
@@ -122,10 +112,12 @@ void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
     job->fresh = job->n;
     job->waiting = 0;
     job->returned = (mp__chunks){0};
+    while ((chunk = mp__job_undelay(core, job)))
+        mp__chunks_push(&returned, chunk);
     while ((chunk = mp__chunks_pop(&returned)))
         chunk_end(core, chunk, status, NULL);
     if (count) {
-        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count};
+        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count, .attempt = 1};
         chunk_end(core, &job->rest, status, NULL);
     }
 }
@@ -141,6 +133,11 @@ void mp__items_end_queues(mp__core *core, mp_status status)
     mp__items_end_queue(core, &core->queue, status);
     for (uint32_t i = 0; core->pinned; i++)
         mp__items_end_queue(core, &core->places[i].pinned, status);
+    while (core->timed) {
+        mp__core_job *job = timed_job(core->timed);
+        mp__job_end_time(core, job); /* a job that has no deadline is in there for what it has to run again */
+        mp__items_end_waiting(core, job, status);
+    }
 }
 
 void mp__items_end_all(mp__core *core, mp_status status)
@@ -162,7 +159,7 @@ void mp__items_end_all(mp__core *core, mp_status status)
  * life may not have whole would need a chunk to cut it with: there may be none, ever. */
 static bool join(mp__core *core, mp__chunks *list, mp__chunk *before, mp__chunk *chunk)
 {
-    if (!before || before->first + before->count != chunk->first)
+    if (!before || before->first + before->count != chunk->first || before->attempt != chunk->attempt)
         return false;
     if (core->life_items && before->count + chunk->count > core->life_items)
         return false;
@@ -181,11 +178,16 @@ static void job_keep(mp__core *core, mp__chunk *chunk)
     mp__core_job *job = chunk->job;
     mp__chunks *list = &job->returned;
     mp__chunk *before = NULL, *after = list->head;
+    if (list->tail && list->tail->first < chunk->first) {
+        before = list->tail;
+        after = NULL;
+    }
     while (after && after->first < chunk->first) {
         before = after;
         after = after->next;
     }
     job->waiting += chunk->count;
+    core->queued += job->queued && job->calls ? chunk->count : 0;
     chunk->unsent = chunk->count;
     chunk->next = after;
     if (before)
@@ -202,7 +204,7 @@ static void job_keep(mp__core *core, mp__chunk *chunk)
 }
 
 /* Items that have not been started are with nobody any more. */
-static void job_take_back(mp__core *core, mp__chunk *chunk)
+void mp__items_come_back(mp__core *core, mp__chunk *chunk)
 {
     mp_status verdict = job_verdict(core, chunk->job);
     if (verdict)
@@ -245,7 +247,7 @@ static void slot_release(mp__core *core, mp__slot *slot, bool all)
                 slot->cursor = chunk;
         }
         if (back)
-            job_take_back(core, back);
+            mp__items_come_back(core, back);
     }
     if (slot->cursor && slot->state == MP__SLOT_READY)
         mp__slot_want(core, slot, MP__ACT_SEND);
@@ -254,7 +256,7 @@ static void slot_release(mp__core *core, mp__slot *slot, bool all)
 void mp__items_release(mp__core *core, mp__slot *slot)
 {
     if (slot->cursor)
-        slot_release(core, slot, slot->state == MP__SLOT_RETIRING);
+        slot_release(core, slot, slot->state == MP__SLOT_RETIRING || slot->overdue.ordinal);
 }
 
 void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
@@ -265,6 +267,86 @@ void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep)
         keep -= stays;
     }
     slot_release(core, slot, true);
+}
+
+/* --- again ------------------------------------------------------------------------------------------------------------- */
+
+/* So long after its `attempt`-th failure. */
+static uint64_t job_backoff(const mp__core_job *job, uint32_t attempt)
+{
+    uint64_t wait = job->retry_ns;
+    while (--attempt && wait && wait < MP__RETRY_MAX_NS)
+        wait *= 2;
+    return wait < MP__RETRY_MAX_NS ? wait : MP__RETRY_MAX_NS;
+}
+
+static bool may_retry(const mp__core *core, const mp__chunk *chunk, unsigned retry_class)
+{
+    const mp__core_job *job = chunk->job;
+    return job->retry_on & retry_class && chunk->attempt <= job->retries && !job_verdict(core, job);
+}
+
+/* A chunk in no list, all of which has failed. */
+static void chunk_retry(mp__core *core, mp__chunk *chunk)
+{
+    uint64_t wait = job_backoff(chunk->job, chunk->attempt);
+    chunk->attempt++;
+    core->counts.retried += chunk->count;
+    if (wait)
+        mp__job_delay(core, chunk, core->now + wait);
+    else
+        job_keep(core, chunk);
+}
+
+/* The first `count` items of the slot's first chunk, or all if it has fewer, as a chunk of their own. One to cut with may be taken
+ * from the reserve if the new one is spare again when its end was told; else there may be none: NULL. */
+static mp__chunk *cut_front(mp__core *core, mp__slot *slot, size_t count, bool again)
+{
+    mp__chunk *head = slot->chunks.head;
+    if (head->count <= count)
+        return mp__chunks_pop(&slot->chunks);
+    mp__chunk *cut = mp__chunk_take(core, again ? chunk_reserve(core) : 0);
+    if (!cut && again && mp__core_grow_chunks(core))
+        cut = mp__chunk_take(core, chunk_reserve(core));
+    if (!cut)
+        return NULL;
+    *cut = (mp__chunk){.job = head->job, .first = head->first, .count = count, .attempt = head->attempt};
+    head->first += count;
+    head->count -= count;
+    return cut;
+}
+
+/* Takes at most one chunk from the reserve: only the last cut is inside one. */
+void mp__items_fail_front(mp__core *core, mp__slot *slot, size_t count, mp_status status, unsigned retry_class)
+{
+    assert(count <= slot->items);
+    while (count) {
+        bool again = may_retry(core, slot->chunks.head, retry_class);
+        mp__chunk *chunk = again ? cut_front(core, slot, count, true) : NULL;
+        again = chunk;
+        if (!chunk)
+            chunk = cut_front(core, slot, count, false);
+        assert(chunk);
+        slot->items -= chunk->count;
+        count -= chunk->count;
+        if (again) {
+            chunk_retry(core, chunk);
+        } else {
+            mp__items_failed(core, chunk->job, chunk->count);
+            chunk_end(core, chunk, status, slot);
+        }
+    }
+}
+
+bool mp__items_retry_front(mp__core *core, mp__slot *slot, unsigned retry_class)
+{
+    mp__chunk *chunk = may_retry(core, slot->chunks.head, retry_class) ? cut_front(core, slot, 1, true) : NULL;
+    if (!chunk)
+        return false;
+    slot->items--;
+    slot->done++;
+    chunk_retry(core, chunk);
+    return true;
 }
 
 /* --- what is to be told ------------------------------------------------------------------------------------------------ */
@@ -280,7 +362,8 @@ bool mp__items_next_end(mp__core *core, mp__core_action *action)
                                 .job = chunk->job,
                                 .first = chunk->first,
                                 .count = chunk->count,
-                                .status = chunk->status};
+                                .status = chunk->status,
+                                .attempt = chunk->attempt - (chunk->slot == MP__NO_SLOT)};
     mp__chunk_free(core, chunk);
     return true;
 }

@@ -1,5 +1,5 @@
-/* What a core is made of: allocated when it is created, and when more workers are wanted; freed with it. Nothing else of the core
- * allocates. Slots and chunks stay where they are for as long as it lives; places move when there are more of them, so nobody
+/* What a core is made of: allocated when it is created, when more workers are wanted, and when many items wait to be run again; freed
+ * with it. Nothing else of the core allocates. Slots and chunks stay where they are for as long as it lives; places move when there are more of them, so nobody
  * keeps a pointer to one. Under the pool's lock, like every other part. */
 #include "pool/core_state.h"
 #include "serial/memory.h"
@@ -21,8 +21,8 @@ static mp__core_block *block_create(uint32_t slots, size_t chunks)
     if (!block)
         return NULL;
     block->count = chunks;
-    block->slots = mp__memory.calloc(slots, sizeof *block->slots);
-    if (block->slots)
+    block->slots = slots ? mp__memory.calloc(slots, sizeof *block->slots) : NULL;
+    if (block->slots || !slots)
         return block;
     block_free(block);
     return NULL;
@@ -38,7 +38,7 @@ static void take_block(mp__core *core, mp__core_block *block, uint32_t slots)
     for (uint32_t i = 0; i < slots; i++) {
         mp__slot *slot = core->slots[core->slot_count] = &block->slots[i];
         slot->index = core->slot_count++;
-        slot->kill_at = slot->purge_at = MP__NEVER;
+        slot->kill_at = slot->purge_at = slot->watch.at = slot->overdue.end_at = MP__NEVER;
     }
 }
 
@@ -76,6 +76,15 @@ bool mp__core_grow(mp__core *core, uint32_t workers)
     take_arrays(core, places, workers, slots);
     take_block(core, block, more);
     return true;
+}
+
+/* Half as many again: one for each item that waits to be run again may be needed. */
+bool mp__core_grow_chunks(mp__core *core)
+{
+    mp__core_block *block = block_create(0, core->chunk_count / 2 + CHUNKS_PER_WORKER);
+    if (block)
+        take_block(core, block, 0);
+    return block;
 }
 
 mp__core *mp__core_create(const mp__core_config *config)

@@ -4,6 +4,8 @@
  * items: from then on a new one may start there, in another slot. Whether a place's lives come to nothing is counted by place:
  * each such life makes the next one start later, and when all places are like that and nobody is left, the core is broken.
  *
+ * A life that was ended for its overdue item leaves its place at once, and keeps its slot until it is lost.
+ *
  * Items that must not be started any more are *purged*: what a slot was not sent goes at once, for the rest it is asked by a
  * recall, again and again if it cannot say, later each time. */
 #include "pool/core_state.h"
@@ -15,16 +17,20 @@
 static const bool slot_edges[MP__SLOT_STATES][MP__SLOT_STATES] = {
     [MP__SLOT_EMPTY] = {[MP__SLOT_STARTING] = true},
     [MP__SLOT_STARTING] = {[MP__SLOT_READY] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
-    [MP__SLOT_READY] = {[MP__SLOT_RETIRING] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
-    [MP__SLOT_RETIRING] = {[MP__SLOT_STOPPING] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
+    [MP__SLOT_READY] =
+        {[MP__SLOT_RETIRING] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true, [MP__SLOT_DOOMED] = true},
+    [MP__SLOT_RETIRING] =
+        {[MP__SLOT_STOPPING] = true, [MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true, [MP__SLOT_DOOMED] = true},
     [MP__SLOT_STOPPING] = {[MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
+    [MP__SLOT_DOOMED] = {[MP__SLOT_EMPTY] = true, [MP__SLOT_KILLED] = true},
     [MP__SLOT_KILLED] = {[MP__SLOT_EMPTY] = true},
 };
 
 /* What was due in the old state and is still: one that retires can still be asked, one that was not told to stop yet must be. */
 static const unsigned slot_keeps[MP__SLOT_STATES] = {
-    [MP__SLOT_RETIRING] = 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL,
+    [MP__SLOT_RETIRING] = 1u << MP__ACT_RECALL | 1u << MP__ACT_CANCEL | 1u << MP__ACT_WATCH | 1u << MP__ACT_END,
     [MP__SLOT_STOPPING] = 1u << MP__ACT_STOP,
+    [MP__SLOT_KILLED] = 1u << MP__ACT_KILL, /* only of one that was doomed */
 };
 
 static void slot_take_place(mp__core *core, mp__slot *slot, uint32_t place)
@@ -62,9 +68,9 @@ static void slot_enter(mp__core *core, mp__slot *slot, mp__slot_state state)
     slot->wants &= slot_keeps[state];
     if (!slot_works(slot)) {
         slot->asked = false;
-        slot->purge_at = MP__NEVER;
+        slot->purge_at = slot->watch.at = slot->overdue.end_at = MP__NEVER;
     }
-    if (state == MP__SLOT_RETIRING || state == MP__SLOT_EMPTY)
+    if (state == MP__SLOT_RETIRING || state == MP__SLOT_DOOMED || state == MP__SLOT_EMPTY)
         slot_leave_place(core, slot);
 }
 
@@ -94,9 +100,18 @@ void mp__slot_kill(mp__core *core, mp__slot *slot, bool hard)
         slot_enter(core, slot, MP__SLOT_EMPTY);
         return;
     }
+    bool asked = slot->state == MP__SLOT_DOOMED; /* once, or twice: then there is no more to ask */
+    uint64_t due = asked ? slot->kill_at : core->now + MP__GRACE_NS;
     slot_enter(core, slot, MP__SLOT_KILLED);
-    slot->kill_at = hard ? MP__NEVER : core->now + MP__GRACE_NS;
-    mp__slot_want(core, slot, MP__ACT_KILL);
+    slot->kill_at = hard ? MP__NEVER : due;
+    if (due != MP__NEVER && (hard || !asked))
+        mp__slot_want(core, slot, MP__ACT_KILL);
+}
+
+void mp__slot_doom(mp__core *core, mp__slot *slot)
+{
+    slot_enter(core, slot, MP__SLOT_DOOMED);
+    slot->kill_at = core->now + slot->doom_ns;
 }
 
 /* --- the beginning ----------------------------------------------------------------------------------------------------- */
@@ -115,6 +130,9 @@ static void slot_start(mp__core *core, mp__slot *slot, uint32_t place)
     slot->done = slot->sent = slot->started = slot->kept = 0;
     slot->moved_at = slot->recalled_at = core->now;
     slot->purge_wait = MP__RECALL_NS;
+    slot->watch = (mp__watch){.at = MP__NEVER};
+    slot->overdue = (mp__overdue){.end_at = MP__NEVER};
+    slot->doomed = false;
     mp__slot_patience(core, slot);
     mp__slot_want(core, slot, MP__ACT_START);
 }
@@ -193,6 +211,8 @@ static bool slot_asked_back(const mp__core *core, const mp__slot *slot)
 {
     if (core->verdict || (slot->state == MP__SLOT_RETIRING && slot_surplus(core, slot)))
         return slot->items;
+    if (slot->overdue.ordinal && !slot->overdue.told)
+        return true;
     for (const mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next)
         if (chunk->job->cancelled)
             return true;
@@ -201,7 +221,7 @@ static bool slot_asked_back(const mp__core *core, const mp__slot *slot)
 
 bool mp__slot_stuck(const mp__slot *slot)
 {
-    return slot->cursor && (slot->state == MP__SLOT_RETIRING || slot->cursor->job->cancelled);
+    return slot->cursor && (slot->state == MP__SLOT_RETIRING || slot->cursor->job->cancelled || slot->overdue.ordinal);
 }
 
 void mp__slot_purge(mp__core *core, mp__slot *slot)
@@ -254,9 +274,13 @@ static void slot_judge(const mp__core *core, const mp__slot *slot, uint64_t star
 void mp__slot_end(mp__core *core, mp__slot *slot, uint64_t started)
 {
     slot_judge(core, slot, started);
-    if (started > slot->done && slot->items) { /* not so if they have got another end meanwhile */
-        mp__items_end_front(core, slot, (size_t)(started - slot->done - 1), MP_ELOST); /* ran, but the results never came */
-        mp__items_end_front(core, slot, 1, MP_ECRASHED);
+    if (started > slot->done && slot->items) {           /* not so if they have got another end meanwhile */
+        size_t ran = (size_t)(started - slot->done - 1); /* but the results never came */
+        mp__items_fail_front(core, slot, ran, MP_ELOST, MP__RETRY_LOST);
+        if (slot->doomed)
+            mp__items_fail_front(core, slot, 1, slot->overdue.status, slot->overdue.timedout ? MP__RETRY_TIMEDOUT : 0);
+        else
+            mp__items_fail_front(core, slot, 1, MP_ECRASHED, MP__RETRY_CRASHED);
     }
     mp__items_give_back(core, slot, 0);
     slot_enter(core, slot, MP__SLOT_EMPTY);

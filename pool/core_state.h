@@ -1,6 +1,7 @@
 /* The inside of the core, shared by core.c (events and the state of the whole), core_slots.c (lives, their states and places),
- * core_items.c (ranges of items and their ends), core_memory.c (what is allocated), plan.c (who gets what) and core_check.c.
- * Nobody else. All of it is guarded by the pool's lock. */
+ * core_items.c (ranges of items and their ends), core_results.c (what workers give), core_cancel.c, core_split.c, core_time.c (deadlines, and items that wait to
+ * be run again), core_overdue.c (items that run too long), core_memory.c (what is allocated), plan.c (who gets what) and
+ * core_check.c. Nobody else. All of it is guarded by the pool's lock. */
 #ifndef MP__POOL_CORE_STATE_H
 #define MP__POOL_CORE_STATE_H
 #include "pool/core.h"
@@ -11,9 +12,28 @@ typedef enum mp__slot_state {
     MP__SLOT_READY,
     MP__SLOT_RETIRING,
     MP__SLOT_STOPPING,
+    MP__SLOT_DOOMED,
     MP__SLOT_KILLED,
     MP__SLOT_STATES
 } mp__slot_state;
+
+/* How long the item that runs has been seen running. */
+typedef struct mp__watch {
+    uint64_t at;      /* the next look; MP__NEVER: nothing that it was sent has a time-out */
+    uint64_t ordinal; /* what was seen last; 0: nothing yet */
+    uint64_t seen_at, ran_ns;
+} mp__watch;
+
+/* The item that runs and should not run any more. */
+typedef struct mp__overdue {
+    uint64_t ordinal; /* 0: there is none */
+    mp_status status; /* its end, unless it ends well by itself */
+    bool timedout;    /* by its own time-out: it may be run again */
+    bool judged;      /* it is known whether its task looks: it is being ended, or has its grace */
+    bool told;        /* its task has been, or is about to be; nothing was sent behind it */
+    uint64_t grace_ns;
+    uint64_t end_at; /* then it is ended; MP__NEVER: it is already tried, or cannot be */
+} mp__overdue;
 
 typedef struct mp__slot {
     /* fixed */
@@ -37,6 +57,11 @@ typedef struct mp__slot {
     uint64_t
         purge_at; /* it has what it should not start: taken back then, if no recall is under way; MP__NEVER: it has not */
     uint64_t purge_wait; /* so long after an answer that said nothing */
+    /* what runs too long */
+    mp__watch watch;
+    mp__overdue overdue;
+    bool doomed;      /* it was ended for that */
+    uint64_t doom_ns; /* and has so long to go */
     /* what is to be told */
     unsigned wants; /* bit k: an action of kind k is due */
     struct mp__slot *next_wanting;
@@ -86,15 +111,19 @@ struct mp__core {
     mp_status verdict; /* the end of items that have not started, now that the core has given up; MP_OK: it has not */
     uint64_t now;
     uint64_t next_number;
-    uint32_t alive;  /* slots that are not EMPTY */
-    uint32_t takers; /* slots that are READY */
-    uint32_t held;   /* places in use that have a holder */
-    uint64_t open;   /* jobs that are not sealed */
-    uint64_t pinned; /* jobs in the queues of places */
+    uint32_t alive;    /* slots that are not EMPTY */
+    uint32_t takers;   /* slots that are READY */
+    uint32_t held;     /* places in use that have a holder */
+    uint64_t open;     /* jobs that are not sealed */
+    uint64_t pinned;   /* jobs in the queues of places */
+    uint64_t queued;   /* jobs in all queues; of calls each that waits counts */
+    uint64_t expected; /* calls that wait outside */
     mp__chunk *spare;
     size_t spare_count;
     bool starved;                          /* someone could not have one since all was last planned */
     mp__queue queue;                       /* jobs with items to hand out, but pinned ones */
+    mp__timed *timed;                      /* the heap of jobs that have a deadline, or items to run again */
+    mp__core_job *stopping;                /* jobs with too many failed items: cancelled when the event is over */
     mp__chunks ended;                      /* waiting to be told: MP__ACT_FAIL */
     mp__core_job *done_head, *done_tail;   /* waiting to be told: MP__ACT_DONE */
     mp__slot *wanting_head, *wanting_tail; /* slots with something to be told; some want nothing any more */
@@ -110,6 +139,19 @@ static inline bool slot_alive(const mp__slot *slot)
 static inline bool slot_works(const mp__slot *slot)
 {
     return slot->state == MP__SLOT_READY || slot->state == MP__SLOT_RETIRING;
+}
+
+/* In one of these its results count. */
+static inline bool slot_answers(const mp__slot *slot)
+{
+    return slot_works(slot) || slot->state == MP__SLOT_DOOMED;
+}
+
+/* What a worker says it has started cannot be less than what is known, nor more than it was sent. */
+static inline uint64_t slot_started(const mp__slot *slot, uint64_t claimed)
+{
+    uint64_t least = slot->started > slot->done ? slot->started : slot->done;
+    return claimed < least ? least : claimed > slot->sent ? slot->sent : claimed;
 }
 
 static inline bool slot_wants(const mp__slot *slot, mp__action_kind kind)
@@ -144,17 +186,72 @@ static inline bool job_unwanted(const mp__core *core, const mp__core_job *job)
 /* What of this job has not started ends with this, wherever it comes from; MP_OK: it waits to be handed out. */
 static inline mp_status job_verdict(const mp__core *core, const mp__core_job *job)
 {
-    return job->cancelled || job->pin > core->counts.wanted ? MP_ECANCELLED : core->verdict;
+    return job->cancelled ? job->verdict : job->pin > core->counts.wanted ? MP_ECANCELLED : core->verdict;
 }
 
-/* core_memory.c: room for so many workers. False: no memory, and nothing has changed. */
+/* Its items are calls: they begin in their order, as far as that can be. */
+static inline bool job_calls(const mp__core_job *job)
+{
+    return (job->calls || job->n == 1) && !job->open;
+}
+
+/* What it counts for among those that wait. */
+static inline uint64_t job_weight(const mp__core_job *job)
+{
+    return job->calls ? job->waiting : 1;
+}
+
+static inline mp__chunk *timed_chunk(mp__timed *due)
+{
+    return (mp__chunk *)(void *)((char *)due - offsetof(mp__chunk, due));
+}
+
+static inline mp__core_job *timed_job(mp__timed *due)
+{
+    return (mp__core_job *)(void *)((char *)due - offsetof(mp__core_job, due));
+}
+
+/* core_memory.c: room for so many workers; or for more ranges of items. False: no memory, and nothing has changed. */
 bool mp__core_grow(mp__core *core, uint32_t workers);
+bool mp__core_grow_chunks(mp__core *core);
+
+/* core.c: the slot, if this is the life it is in; late events are counted. */
+mp__slot *mp__slot_of(mp__core *core, uint32_t index, uint32_t generation);
+/* After every event: makes the slots what the state asks for. */
+void mp__core_settle(mp__core *core);
+/* core_cancel.c: mp__core_cancel without settling. */
+void mp__job_cancel(mp__core *core, mp__core_job *job, mp_status verdict, bool force);
+
+/* core_time.c: a job with a deadline comes in; and one needs no time any more, for it is done, or has been cancelled by force. */
+void mp__job_begin_time(mp__core *core, mp__core_job *job);
+void mp__job_end_time(mp__core *core, mp__core_job *job);
+/* A chunk that is in no list waits; and the first one does not any more. NULL: none waits. */
+void mp__job_delay(mp__core *core, mp__chunk *chunk, uint64_t until);
+mp__chunk *mp__job_undelay(mp__core *core, mp__core_job *job);
+/* The node of a heap behind this one, in no order; NULL: it was the last. */
+mp__timed *mp__timed_next(mp__timed *node);
+/* When the next job has something to do, and does what has become due. */
+uint64_t mp__jobs_due(const mp__core *core);
+void mp__jobs_time(mp__core *core);
+
+/* core_overdue.c: the slot was sent an item of this job, which has a time-out. */
+void mp__slot_watch(mp__core *core, mp__slot *slot, const mp__core_job *job);
+/* Does what has become due. */
+void mp__overdue_time(mp__core *core, mp__slot *slot);
+/* The item has ended by itself. */
+void mp__overdue_clear(mp__core *core, mp__slot *slot);
+/* It has, if another one has started since. */
+void mp__overdue_look(mp__core *core, mp__slot *slot);
+/* What the slot was sent last is known to have been started, and nothing more will be: it can be told. */
+void mp__overdue_alone(mp__core *core, mp__slot *slot);
 
 /* core_slots.c */
 void mp__slot_want(mp__core *core, mp__slot *slot, mp__action_kind kind);
 void mp__slot_ready(mp__core *core, mp__slot *slot);
 /* `hard`: without asking first. One that was asked is not asked again; its time runs. */
 void mp__slot_kill(mp__core *core, mp__slot *slot, bool hard);
+/* It was asked to end, for its overdue item, and will. */
+void mp__slot_doom(mp__core *core, mp__slot *slot);
 /* The life takes no more items, and leaves when it is through with those it has been sent. */
 void mp__slot_retire(mp__core *core, mp__slot *slot);
 /* A STARTING life is not wanted any more: it is told when it is ready, and has as long for that as it will then have for leaving. */
@@ -186,8 +283,14 @@ mp__chunk *mp__chunks_pop(mp__chunks *list);
 void mp__items_finished(mp__core *core, mp__core_job *job, size_t items);
 /* A job has no items without an end, and none will come. */
 void mp__items_done(mp__core *core, mp__core_job *job);
-/* The first `count` items of a slot end, and its life is why. */
-void mp__items_end_front(mp__core *core, mp__slot *slot, size_t count, mp_status status);
+/* The first `count` items of a slot have failed, and its life is why: they end, or are run again if that class of failures is. */
+void mp__items_fail_front(mp__core *core, mp__slot *slot, size_t count, mp_status status, unsigned retry_class);
+/* The first item of a slot has failed: true if it will be run again, and is not with it any more. False: nothing has changed. */
+bool mp__items_retry_front(mp__core *core, mp__slot *slot, unsigned retry_class);
+/* So many items of a job have failed for good. */
+void mp__items_failed(mp__core *core, mp__core_job *job, size_t items);
+/* A chunk that is in no list waits to be handed out, or ends. */
+void mp__items_come_back(mp__core *core, mp__chunk *chunk);
 /* What a slot has behind its first `keep` items counts as not sent, and goes back to the front of its jobs, or ends. For lack of a
  * chunk to cut with some may stay, not sent. */
 void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep);

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <millpond/pool.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,4 +150,16 @@ int mp_cpu_count(void)
 {
     int count;
     return mp__cpu_count(&count, NULL) == MP_OK ? count : mp__cpu_count_under("/proc/self/cgroup", "/sys/fs/cgroup");
+}
+
+uint32_t mp__cpu_count_once(void)
+{
+    static _Atomic uint32_t known;
+    uint32_t count = atomic_load_explicit(&known, memory_order_relaxed);
+    int found;
+    if (count)
+        return count;
+    count = mp__cpu_count(&found, NULL) == MP_OK ? (uint32_t)found : 1;
+    atomic_store_explicit(&known, count, memory_order_relaxed);
+    return count;
 }

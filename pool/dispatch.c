@@ -6,10 +6,15 @@
 #include "pool/clock.h"
 #include "pool/dispatch_state.h"
 #include "pool/failure.h"
+#include "pool/interrupt.h"
+#include "pool/output.h"
+#include "pool/record.h"
+#include <millpond/interrupt.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
-enum { EVENTS_BEFORE_ACTIONS = 512 }; /* so that other workers are fed while one floods us */
+enum { RESULTS_BEFORE_ACTIONS = 512 }; /* so that other workers are fed while one floods us */
 
 /* --- looking -----------------------------------------------------------------------------------------------------------
  *
@@ -56,21 +61,35 @@ static void plan_look(mp__dispatch *d, bool looked, bool results)
 
 /* --- actions ----------------------------------------------------------------------------------------------------------- */
 
+static bool send_some(mp__dispatch *d, uint32_t slot)
+{
+    mp__core_item first;
+    size_t count = d->backend->room(d->workers, slot) ? mp__core_unsent(d->core, slot, &first) : 0;
+    if (!count)
+        return false;
+    mp__job *job = job_of(first.job);
+    mp__items items = {
+        .job = job, .task = job->core.task, .attempt = first.attempt, .patient = job->core.patient, .count = count};
+    job->kind->locate(job, first.index, &items);
+    mp__core_sent(d->core, slot, d->backend->send(d->workers, slot, &items));
+    return true;
+}
+
 /* Until the slot's way is full or it has everything. */
 static void send_items(mp__dispatch *d, uint32_t slot)
 {
-    mp__core_item item;
-    while (d->backend->room(d->workers, slot) && mp__core_unsent(d->core, slot, &item)) {
-        do {
-            mp__job *job = job_of(item.job);
-            mp__item sent = {.job = job, .task = job->core.task, .index = item.index};
-            job->kind->locate(job, item.index, &sent.value, &sent.out);
-            d->backend->send(d->workers, slot, &sent);
-            mp__core_sent(d->core, slot);
-        } while (d->backend->room(d->workers, slot) && mp__core_unsent(d->core, slot, &item));
+    while (mp__output_has_room(d) && send_some(d, slot)) {
+        while (send_some(d, slot))
+            continue;
         d->backend->flush(d->workers, slot);
     }
     d->backend->flush(d->workers, slot);
+}
+
+void mp__dispatch_send_all(mp__dispatch *d)
+{
+    for (uint32_t i = 0; i < d->slots; i++)
+        send_items(d, i);
 }
 
 void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
@@ -81,6 +100,8 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
         mp__failure(error, status, "the pool was closed or terminated: open another one");
     else if (status == MP_ELIMIT)
         mp__failure(error, status, "these are more items than a pool can count: open another one");
+    else if (status == MP_EINTERRUPTED)
+        mp__failure(error, status, "Ctrl-C: the pool takes no more work; see mp_interrupt_clear");
     else
         mp__failure(error, status, "%s", mp_status_text(status));
     error->status = status;
@@ -94,12 +115,63 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
     }
 }
 
+/* Why an item that was started has ended by force, or by itself after it was told: `how` is how. */
+static void overdue(const mp__job *job, mp_status verdict, const char *how, mp_error *error)
+{
+    char said[256]; /* `how` may be the error's own message */
+    const mp__core_job *core = &job->core;
+    snprintf(said, sizeof said, "%.255s", how);
+    if (verdict != MP_ETIMEDOUT)
+        snprintf(error->message, sizeof error->message, "the item was cancelled while it ran: %s", said);
+    else if (core->forced == MP_ETIMEDOUT)
+        snprintf(error->message, sizeof error->message, "the deadline of the call was over while the item ran: %s", said);
+    else
+        snprintf(error->message, sizeof error->message, "the item ran for longer than its .timeout of %g s: %s",
+                 (double)core->timeout_ns * 1e-9, said);
+    error->status = verdict;
+}
+
+/* Items that ended without a result of theirs. */
+static void why_ended(const mp__dispatch *d, const mp__core_action *action, mp_error *error)
+{
+    bool ran = action->slot != MP__NO_SLOT;
+    if (ran && (action->status == MP_ETIMEDOUT || action->status == MP_ECANCELLED)) {
+        *error = d->blame;
+        overdue(job_of(action->job), action->status, d->blame.message, error);
+    } else if (action->status == MP_ETIMEDOUT) {
+        mp__failure(error, MP_ETIMEDOUT, "the deadline of the call was over before the item started%s",
+                    action->attempt ? " again" : "");
+    } else {
+        mp__dispatch_why(d, action->status, error);
+    }
+    error->attempt = (int)action->attempt;
+}
+
+/* What is worth a record: an end of its own, while it ran; but who has cancelled an item knows why it has ended. */
+static void keep_record(mp__job *job, size_t index, const mp__evidence *evidence, mp_error *error)
+{
+    mp__items place = {.count = 1};
+    job->kind->locate(job, index, &place);
+    error->item = place.index;
+    strcpy(error->task, job->task->name); /* its length was checked when it was registered */
+    if (error->status != MP_ECANCELLED)
+        mp__record_keep(error, job->task, place.value, evidence);
+}
+
+/* Items that were in the life of a worker have a record each. */
 static void fail_items(mp__dispatch *d, const mp__core_action *action)
 {
     mp__job *job = job_of(action->job);
+    bool ran = action->slot != MP__NO_SLOT;
     mp_error error;
-    mp__dispatch_why(d, action->status, &error);
-    mp__job_fail(job, action->first, action->count, &error);
+    why_ended(d, action, &error);
+    for (size_t i = 0; i < action->count && ran; i++) {
+        mp_error one = error;
+        keep_record(job, action->first + i, d->evidence, &one);
+        mp__job_fail(job, action->first + i, 1, &one);
+    }
+    if (!ran)
+        mp__job_fail(job, action->first, action->count, &error);
     d->failed += action->count;
 }
 
@@ -117,6 +189,20 @@ static void recall_items(mp__dispatch *d, const mp__core_action *action)
         mp__core_recalled(d->core, action->slot, action->generation, MP__UNKNOWN);
 }
 
+static void watch_worker(mp__dispatch *d, const mp__core_action *action)
+{
+    uint64_t started = d->backend->started(d->workers, action->slot);
+    bool heeds = d->backend->heeds && d->backend->heeds(d->workers, action->slot);
+    mp__core_time(d->core, mp__now()); /* later than what was seen: it had begun by then */
+    mp__core_progress(d->core, action->slot, action->generation, started, heeds);
+}
+
+static void end_item(mp__dispatch *d, const mp__core_action *action)
+{
+    bool ended = d->backend->end(d->workers, action->slot, action->ordinal);
+    mp__core_ended(d->core, action->slot, action->generation, ended);
+}
+
 void mp__dispatch_act(mp__dispatch *d)
 {
     mp__core_action action;
@@ -128,10 +214,22 @@ void mp__dispatch_act(mp__dispatch *d)
         case MP__ACT_SEND: send_items(d, action.slot); break;
         case MP__ACT_RECALL: recall_items(d, &action); break;
         case MP__ACT_CANCEL: d->backend->cancel(d->workers, action.slot); break;
+        case MP__ACT_WATCH: watch_worker(d, &action); break;
+        case MP__ACT_END: end_item(d, &action); break;
         case MP__ACT_STOP: d->backend->stop(d->workers, action.slot); break;
         case MP__ACT_KILL: d->backend->kill(d->workers, action.slot, action.hard); break;
         case MP__ACT_NONE: break;
         }
+}
+
+void mp__dispatch_act_and_feed(mp__dispatch *d)
+{
+    do {
+        mp__posted_take(d);
+        mp__dispatch_act(d);
+        while (mp__streams_feed(d))
+            mp__dispatch_act(d);
+    } while (mp__posted_look(d));
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------------ */
@@ -159,6 +257,23 @@ static size_t next_result(mp__dispatch *d, const mp__event *event, size_t count,
     return got;
 }
 
+static void take_frames(mp__dispatch *d, mp__event *event)
+{
+    mp__core_item item;
+    for (size_t left = event->count, got; left; left -= got) {
+        got = next_result(d, event, left, &item);
+        if (!got)
+            return;
+        if (left < event->count)
+            mp__frame_follow(event->frame);
+        size_t failed = mp__job_store(job_of(item.job), item.index, got, event->frame, event->error);
+        for (size_t i = 0; i < failed; i++)
+            mp__core_spoilt(d->core, item.job);
+        d->failed += failed;
+        d->succeeded += got - failed;
+    }
+}
+
 static void take_in_place(mp__dispatch *d, const mp__event *event)
 {
     mp__core_item item;
@@ -173,23 +288,38 @@ static void take_in_place(mp__dispatch *d, const mp__event *event)
     }
 }
 
-static void take_result(mp__dispatch *d, mp__event *event)
+/* It may run again: then nobody hears of it. */
+static void take_failure(mp__dispatch *d, mp__event *event)
 {
     mp__core_item item;
-    if (event->count) {
-        take_in_place(d, event);
+    bool nonsense;
+    mp_error *error = event->error;
+    mp_status status = error->status;
+    mp__failed end = mp__core_failed(d->core, event->slot, event->generation, &status, event->by_task, &item, &nonsense);
+    if (end == MP__FAILED_NONE && nonsense)
+        mp__core_condemn(d->core, event->slot, event->generation);
+    if (end == MP__FAILED_NONE)
         return;
-    }
-    if (!next_result(d, event, 1, &item))
+    measure(d, event, 1, item.job);
+    if (end == MP__FAILED_RETRIED)
         return;
     mp__job *job = job_of(item.job);
-    bool failed = true;
+    if (status != error->status)
+        overdue(job, status, error->message, error);
+    error->attempt = (int)item.attempt;
+    keep_record(job, item.index, event->evidence, error);
+    mp__job_fail(job, item.index, 1, error);
+    d->failed++;
+}
+
+static void take_result(mp__dispatch *d, mp__event *event)
+{
     if (event->frame)
-        failed = mp__job_store(job, item.index, event->frame, event->error) != MP_OK;
+        take_frames(d, event);
+    else if (event->count)
+        take_in_place(d, event);
     else
-        mp__job_fail(job, item.index, 1, event->error);
-    d->failed += failed;
-    d->succeeded += !failed;
+        take_failure(d, event);
 }
 
 /* Once the pool is given up, what came before that stays the reason. */
@@ -213,13 +343,17 @@ static void bury(mp__dispatch *d, const mp__event *event)
     uint64_t lost = mp__core_get_counts(d->core).lost;
     mp__core_state state = mp__core_get_state(d->core);
     d->blame = *event->error;
+    d->evidence = event->evidence;
+    if (event->evidence)
+        mp__output_print(d, event->evidence);
     mp__core_lost(d->core, event->slot, event->generation, event->started);
     bool unasked = mp__core_get_counts(d->core).lost > lost;
     if (unasked) { /* one that leaves because it was told to is no trouble */
         note_trouble(d, state, event->error);
         break_for(d, d->has_initializer && !d->measures[event->slot].ready);
     }
-    mp__dispatch_act(d); /* now, while `blame` is this life's */
+    mp__dispatch_act(d); /* now, while `blame` and `evidence` are this life's */
+    d->evidence = NULL;
 }
 
 /* For want of memory or processes it may go better the next time. */
@@ -248,6 +382,8 @@ static void handle(mp__dispatch *d, mp__event *event)
     case MP__EV_LOST: bury(d, event); break;
     case MP__EV_NONSENSE: mp__core_condemn(d->core, event->slot, event->generation); break;
     case MP__EV_START_FAILED: start_failed(d, event); break;
+    case MP__EV_SPENT: mp__core_spent(d->core, event->slot, event->generation); break;
+    case MP__EV_OUTPUT: mp__output_print(d, event->evidence); break;
     case MP__EV_BROKEN:
         note_trouble(d, mp__core_get_state(d->core), event->error);
         mp__core_break(d->core);
@@ -255,13 +391,29 @@ static void handle(mp__dispatch *d, mp__event *event)
     }
 }
 
-mp_status mp__dispatch_submit(mp__dispatch *d, mp__job *job, mp_error *error)
+mp_status mp__dispatch_admits(mp__dispatch *d, mp_error *error)
 {
+    mp__driver_mind(d);
+    if (!d->minds || !mp_interrupted())
+        return MP_OK;
+    mp__dispatch_why(d, MP_EINTERRUPTED, error);
+    return MP_EINTERRUPTED;
+}
+
+mp_status mp__dispatch_take(mp__dispatch *d, mp__job *job, mp_error *error)
+{
+    mp__posted_flush(d);
     mp__core_time(d->core, mp__now());
     mp_status status = mp__core_submit(d->core, &job->core);
     if (status)
         mp__dispatch_why(d, status, error);
     return status;
+}
+
+mp_status mp__dispatch_submit(mp__dispatch *d, mp__job *job, mp_error *error)
+{
+    mp_status status = mp__dispatch_admits(d, error);
+    return status ? status : mp__dispatch_take(d, job, error);
 }
 
 bool mp__dispatch_runs(mp__dispatch *d, const mp__job *job, size_t index)
@@ -271,8 +423,13 @@ bool mp__dispatch_runs(mp__dispatch *d, const mp__job *job, size_t index)
     return mp__core_find(d->core, &job->core, index, &slot, &ordinal) && d->backend->started(d->workers, slot) >= ordinal;
 }
 
+bool mp__dispatch_can_end(const mp__dispatch *d)
+{
+    return d->backend->end;
+}
+
 /* The answer to a recall is there at once; whoever drives may find nothing more of it. */
-void mp__dispatch_look(mp__dispatch *d)
+void mp__dispatch_catch_up(mp__dispatch *d)
 {
     if (d->ended) /* there is nobody to hear from any more */
         return;
@@ -281,11 +438,11 @@ void mp__dispatch_look(mp__dispatch *d)
     mp__dispatch_acted(d);
 }
 
-void mp__dispatch_revoke(mp__dispatch *d, mp__job *job)
+void mp__dispatch_revoke(mp__dispatch *d, mp__job *job, bool force)
 {
     mp__core_time(d->core, mp__now());
-    mp__core_cancel(d->core, &job->core);
-    mp__dispatch_look(d);
+    mp__core_cancel(d->core, &job->core, MP_ECANCELLED, force);
+    mp__dispatch_catch_up(d);
 }
 
 mp__core *mp__dispatch_core(mp__dispatch *d)
@@ -293,27 +450,40 @@ mp__core *mp__dispatch_core(mp__dispatch *d)
     return d->core;
 }
 
-void mp__dispatch_turn(mp__dispatch *d)
+/* All events that there are, and what follows from them; false: there was none. */
+static bool take_events(mp__dispatch *d, bool looked)
 {
     mp__event event;
-    unsigned handled = 0;
-    bool results = false;
-    mp__core_time(d->core, mp__now());
-    bool looked = begin_look(d);
+    size_t handled = 0;
+    bool results = false, any = false;
     while (d->backend->next(d->workers, &event)) {
+        any = true;
         results |= event.kind == MP__EV_RESULT;
         handle(d, &event);
-        if (++handled % EVENTS_BEFORE_ACTIONS == 0) {
+        handled += event.count ? event.count : 1;
+        if (handled >= RESULTS_BEFORE_ACTIONS) {
+            handled = 0;
             mp__core_time(d->core, mp__now());
             mp__dispatch_act(d);
         }
     }
     plan_look(d, looked, results);
-    mp__dispatch_act(d);
-    while (mp__streams_feed(d))
-        mp__dispatch_act(d);
+    mp__dispatch_act_and_feed(d);
     if (mp__core_get_state(d->core) == MP__ENDED && !d->ended) {
         d->ended = true;
         pthread_cond_broadcast(&d->ended_now);
     }
+    return any;
+}
+
+void mp__dispatch_turn(mp__dispatch *d)
+{
+    mp__core_time(d->core, mp__now());
+    (void)take_events(d, begin_look(d));
+}
+
+bool mp__dispatch_turn_spun(mp__dispatch *d)
+{
+    mp__core_time(d->core, mp__now());
+    return take_events(d, false);
 }

@@ -9,29 +9,46 @@
  * Threads other than ours hold the lock with all signals blocked: a handler that ran on top of them would see a half-done
  * pool, and SIGPIPE from a worker that has just died is ours, not the program's. README.md has the tables. */
 #include "pool/clock.h"
+#include "pool/cpu.h"
 #include "pool/dispatch_state.h"
 #include "pool/failure.h"
+#include "pool/interrupt.h"
 #include "pool/system.h"
 #include "pool/thread/thread.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 /* --- the lock ---------------------------------------------------------------------------------------------------------- */
 
 /* A thread of the user's enters: no signal handler runs on top of it, and it cannot be cancelled. A signal that a write of ours
  * raised meanwhile (SIGPIPE; SIGXFSZ where files are limited) is taken away before signals are let in again; one that was
- * pending before is left. Who waits lets signals in first, but for these two. */
+ * pending before, which it can only where the user blocks it, is left. Who waits lets signals in first, but for these two. */
 static const int ours[] = {SIGPIPE, SIGXFSZ};
+
+static bool blocks_ours(const sigset_t *mask)
+{
+    return sigismember(mask, ours[0]) || sigismember(mask, ours[1]);
+}
 
 /* A mutex is not fair: who drives lets go of it and takes it again before anyone it has woken is there. */
 void mp__driver_lock(mp__dispatch *d)
 {
+    atomic_fetch_add_explicit(&d->wanted, 1, memory_order_relaxed);
     pthread_mutex_lock(&d->turnstile);
     pthread_mutex_lock(&d->lock);
     pthread_mutex_unlock(&d->turnstile);
+    atomic_fetch_sub_explicit(&d->wanted, 1, memory_order_relaxed);
+}
+
+void mp__driver_keep_signals_out(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
 void mp__dispatch_enter(mp__dispatch *d, mp__guard *guard)
@@ -40,14 +57,20 @@ void mp__dispatch_enter(mp__dispatch *d, mp__guard *guard)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard->cancelling);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &guard->mask);
-    sigpending(&guard->pending);
+    sigemptyset(&guard->pending);
+    if (blocks_ours(&guard->mask))
+        sigpending(&guard->pending);
     mp__driver_lock(d);
+    mp__posted_take(d); /* what its caller has posted before is where it is looked for */
 }
 
 void mp__driver_let_signals_in(const mp__guard *guard)
 {
     sigset_t pending, one;
-    sigpending(&pending);
+    sigemptyset(&pending);
+    if (mp__system_raised)
+        sigpending(&pending);
+    mp__system_raised = false;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         if (!sigismember(&pending, ours[i]) || sigismember(&guard->pending, ours[i]))
             continue;
@@ -60,6 +83,8 @@ void mp__driver_let_signals_in(const mp__guard *guard)
 
 void mp__dispatch_leave(mp__dispatch *d, const mp__guard *guard)
 {
+    if (d->backend->run)
+        mp__lend_until_done(d, guard, MP__NEVER);
     pthread_mutex_unlock(&d->lock);
     mp__driver_let_signals_in(guard);
     pthread_setcancelstate(guard->cancelling, NULL);
@@ -76,13 +101,15 @@ static sigset_t mask_asleep(const mp__guard *guard)
     return mask;
 }
 
+enum { NOBODY = -1 }; /* in the place of a descriptor: ppoll passes over it */
+
 /* Sleeps on `fd` with these signals blocked (NULL: as they are), without the lock. */
 static void sleep_on(mp__dispatch *d, int fd, uint64_t deadline, const sigset_t *mask)
 {
     pthread_mutex_unlock(&d->lock);
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     uint64_t now = deadline == MP__NEVER ? 0 : mp__now(), left = deadline > now ? deadline - now : 0;
-    struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
+    struct timespec timeout = mp__clock_timespec(left);
     ppoll(&polled, 1, deadline == MP__NEVER ? NULL : &timeout, mask);
     mp__driver_lock(d);
 }
@@ -106,40 +133,72 @@ static void forget_wake(mp__dispatch *d)
     (void)got;
 }
 
+/* Ctrl-C: what has not started ends, inputs of streams too, also if it was cleared meanwhile: nothing that came behind that is here
+ * yet. The edge that wakes who drives is taken, so that it wakes once. */
+static void mind_interrupt(mp__dispatch *d)
+{
+    struct epoll_event edge[2];
+    if (!d->minds || mp__interrupt_count() == d->interrupts)
+        return;
+    d->interrupts = mp__interrupt_count();
+    epoll_wait(d->events, edge, sizeof edge / sizeof *edge, 0);
+    mp__posted_flush(d);
+    mp__streams_interrupt(d);
+    mp__core_time(d->core, mp__now());
+    mp__core_cancel_all(d->core, MP_EINTERRUPTED);
+}
+
+/* What is submitted after it is not stopped by it; and who drives, whose edge this may have taken, has something to do. */
+void mp__driver_mind(mp__dispatch *d)
+{
+    unsigned before = d->interrupts;
+    mind_interrupt(d);
+    if (d->interrupts != before)
+        wake_driver(d);
+}
+
+/* With something to do, the first Ctrl-C is ours. */
+static void tell_busy(mp__dispatch *d)
+{
+    bool busy = d->minds && (mp__core_get_counts(d->core).pending || d->streams.head);
+    if (busy != d->busy)
+        mp__interrupt_busy(busy ? 1 : -1);
+    d->busy = busy;
+}
+
 /* Everything that is there to be done. */
 static void drive(mp__dispatch *d)
 {
     forget_wake(d);
+    mind_interrupt(d);
+    mp__posted_nap(d);
     mp__dispatch_turn(d);
+    tell_busy(d);
 }
 
 /* Until when who drives may sleep: something is due in the core, or workers are to be looked at. */
 static uint64_t next_deadline(mp__dispatch *d)
 {
-    uint64_t core = mp__core_deadline(d->core), look = mp__dispatch_look_at(d);
-    return look < core ? look : core;
+    uint64_t core = mp__core_deadline(d->core), look = mp__dispatch_look_at(d), soonest = look < core ? look : core;
+    return d->nap_at < soonest ? d->nap_at : soonest;
 }
 
 /* Who drives may look later than it should, but no later than it would after a while without results: to be woken costs more. */
 static void see_to_driver(mp__dispatch *d)
 {
     uint64_t until = d->caller_drives ? d->caller_until : d->thread_until, look = mp__dispatch_look_at(d);
-    bool due = mp__core_deadline(d->core) < until || (look < until && until - look > mp__looking_times.last_ns);
+    bool due = mp__core_deadline(d->core) < until || d->nap_at < until ||
+               (look < until && until - look > mp__looking_times.last_ns);
     if (mp__core_get_state(d->core) == MP__ENDED || due)
         wake_driver(d);
 }
 
-static void act_and_feed(mp__dispatch *d)
-{
-    mp__dispatch_act(d);
-    while (mp__streams_feed(d))
-        mp__dispatch_act(d);
-}
-
 void mp__dispatch_acted(mp__dispatch *d)
 {
-    act_and_feed(d);
+    mp__dispatch_act_and_feed(d);
+    tell_busy(d);
     see_to_driver(d);
+    mp__lend_tell(d);
 }
 
 /* --- the I/O thread, and callers in its place -------------------------------------------------------------------------- */
@@ -153,18 +212,26 @@ static uint64_t thread_deadline(mp__dispatch *d)
     return mp__core_may_hide(d->core) ? mp__now() + mp__looking_times.last_ns : MP__NEVER;
 }
 
+/* In a nap it hears nothing: calls gather, and so do results, which nobody waits for, and workers have enough to do or nothing. */
+static bool naps(const mp__dispatch *d)
+{
+    return d->nap_at != MP__NEVER && !d->callers && !d->joiners && mp__core_is_brisk(d->core);
+}
+
 static void *io_thread(void *argument)
 {
     mp__dispatch *d = argument;
+    prctl(PR_SET_NAME, "mp-io");
     mp__driver_lock(d);
     for (;;) {
         d->thread_until = 0;
         if (!d->caller_drives)
             drive(d);
+        mp__lend_tell(d);
         if (d->ended)
             break;
         d->thread_until = thread_deadline(d);
-        sleep_on(d, d->ear, d->thread_until, NULL);
+        sleep_on(d, naps(d) ? NOBODY : d->ear, d->thread_until, NULL);
     }
     pthread_mutex_unlock(&d->lock);
     return NULL;
@@ -174,6 +241,13 @@ static void set_ear(mp__dispatch *d, int operation, bool hears)
 {
     epoll_ctl(d->ear, operation, d->events,
               &(struct epoll_event){.events = hears ? EPOLLIN : 0}); /* cannot fail once added */
+}
+
+void mp__driver_hand_over(mp__dispatch *d)
+{
+    d->caller_drives = false;
+    set_ear(d, EPOLL_CTL_MOD, true);
+    see_to_driver(d);
 }
 
 /* The caller drives until what it waits for is there, in the I/O thread's place; `mask` blocks what is blocked while it sleeps. */
@@ -188,12 +262,97 @@ static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
         d->caller_until = 0;
         drive(d);
     }
-    d->caller_drives = false;
-    set_ear(d, EPOLL_CTL_MOD, true);
+    mp__driver_hand_over(d);
+}
+
+/* --- dozing ------------------------------------------------------------------------------------------------------------ */
+
+#define NAP_NS 5000000u
+
+/* What is going to be waited for is all that there is, and nobody waits for anything else. */
+static bool begin_expecting(mp__dispatch *d)
+{
+    if (!d->backend->doze || d->expects || d->caller_drives || d->ended || d->line_count ||
+        mp__core_get_counts(d->core).pending != 1)
+        return false;
+    d->backend->expect(d->workers, d->asleep ? 0 : d->spin_ns);
+    return d->expects = true;
+}
+
+/* Signals come in if it is not over soon: to let them in, and to block them again, would take a good part of what a short item does. */
+static void nap(_Atomic uint32_t *word, uint32_t value, uint64_t deadline, const sigset_t *mask)
+{
+    sigset_t all;
+    uint64_t now = mp__now(), left = deadline > now ? deadline - now : 0;
+    mp__word_sleep(word, value, left < NAP_NS ? left : NAP_NS);
+    if (atomic_load(word) != value || left <= NAP_NS)
+        return;
+    pthread_sigmask(SIG_SETMASK, mask, &all);
+    mp__word_sleep(word, value, left - NAP_NS);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+}
+
+/* Nobody waits for a single item any more; what its worker has said of it is taken. */
+static void stop_expecting(mp__dispatch *d)
+{
+    if (!d->expects)
+        return;
+    d->expects = false;
+    if (d->backend->awake(d->workers) && mp__dispatch_turn_spun(d))
+        see_to_driver(d);
+}
+
+/* The I/O thread drives meanwhile, and has nothing to do: the worker wakes us itself. */
+static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, const sigset_t *mask)
+{
+    uint32_t value;
+    _Atomic uint32_t *word = d->backend->doze(d->workers, &value);
+    if (word && atomic_load(word) == value) {
+        see_to_driver(d);
+        d->dozed_on = word;
+        d->dozer = what->changed;
+        pthread_mutex_unlock(&d->lock);
+        nap(word, value, deadline, mask);
+        mp__driver_lock(d);
+        d->dozer = NULL;
+    }
+    stop_expecting(d);
+}
+
+/* --- spinning ---------------------------------------------------------------------------------------------------------- */
+
+enum { MISSES_MAX = 5 };
+
+/* Where it was no use lately, for other programs want the CPUs too, it is tried more and more seldom. */
+static bool may_spin(mp__dispatch *d)
+{
+    if (!d->spin_ns || d->ended || !mp__core_is_near(d->core, mp__cpu_count_once(), d->spin_ns))
+        return false;
+    if (!d->asleep)
+        return true;
+    d->asleep--;
+    return false;
+}
+
+/* To sleep and be woken takes longer than a short item does: while one is all that is waited for, and a CPU is free for it, its
+ * caller stays awake, and so does the worker until the next one. It keeps the lock until somebody else wants it. A wild task may say
+ * that there is a result where there is none: who has found nothing sleeps, and hears of its end. */
+static void spin_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline)
+{
+    uint64_t now = mp__now(), left = deadline > now ? deadline - now : 0, ns = left < d->spin_ns ? left : d->spin_ns;
+    if (!ns || !may_spin(d))
+        return;
+    while (!what->is_there(what->of) && d->backend->spin(d->workers, ns, &d->wanted) && mp__dispatch_turn_spun(d))
+        continue;
+    if (what->is_there(what->of))
+        d->missed = 0;
+    else if (d->missed < MISSES_MAX)
+        d->missed++;
+    d->asleep = (1u << d->missed) - 1;
     see_to_driver(d);
 }
 
-/* While a pool opens there is no thread yet. An initializer may take its time: the program can be interrupted meanwhile. */
+/* While a pool opens. An initializer may take its time: the program can be interrupted meanwhile. */
 void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(const mp__dispatch *d))
 {
     sigset_t mask = mask_asleep(guard);
@@ -201,6 +360,8 @@ void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(con
         drive(d);
         if (d->ended || (until && until(d)))
             return;
+        if (mp__lend(d, guard))
+            continue;
         sleep_on(d, d->events, next_deadline(d), &mask);
     }
 }
@@ -212,10 +373,14 @@ int mp__driver_start_thread(mp__dispatch *d)
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's own threads */
     int failed = mp__system.pthread_create(&d->thread, NULL, io_thread, d);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!failed)
-        pthread_setname_np(d->thread, "mp-io");
     d->thread_runs = !failed;
     return failed;
+}
+
+void mp__driver_end_thread(mp__dispatch *d)
+{
+    set_ear(d, EPOLL_CTL_MOD, true);
+    wake_driver(d); /* and it finds that the pool has ended */
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------------------------- */
@@ -230,23 +395,21 @@ void mp__dispatch_cond_init(pthread_cond_t *cond)
 }
 
 /* Asleep on the condition variable: somebody else drives, or nobody needs to. */
-static void sleep_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, const sigset_t *mask)
+void mp__driver_sleep(mp__dispatch *d, pthread_cond_t *changed, uint64_t deadline, const mp__guard *guard)
 {
-    sigset_t all;
-    pthread_sigmask(SIG_SETMASK, mask, &all);
-    if (deadline == MP__NEVER) {
-        pthread_cond_wait(what->changed, &d->lock);
-    } else {
-        struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
-        pthread_cond_timedwait(what->changed, &d->lock, &until);
+    sigset_t all, mask;
+    if (guard) {
+        mask = mask_asleep(guard);
+        pthread_sigmask(SIG_SETMASK, &mask, &all);
     }
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    mp__clock_wait(changed, &d->lock, deadline);
+    if (guard)
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
 bool mp__dispatch_on_worker(const mp__dispatch *d)
 {
-    const mp__workers *mine = mp__thread_pool();
-    return mine && mine == d->workers;
+    return mp__thread_is_of(d->workers);
 }
 
 bool mp__dispatch_inside(const mp__dispatch *d)
@@ -272,27 +435,62 @@ mp_status mp__dispatch_may_wait(const mp__dispatch *d, bool for_each, mp_error *
                        d->blocked, mp__core_get_counts(d->core).wanted);
 }
 
-mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
+/* `expects`: for the only item that is under way, and its worker knows. */
+static void wait_driving(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, uint64_t deadline, bool expects)
+{
+    sigset_t mask = mask_asleep(guard);
+    while (d->backend->run && !what->is_there(what->of) && mp__now() < deadline)
+        mp__lend_or_sleep(d, guard, what, deadline);
+    spin_for(d, what, deadline);
+    if (expects && !what->is_there(what->of))
+        doze_for(d, what, deadline, &mask);
+    if (expects)
+        stop_expecting(d);
+    while (!what->is_there(what->of) && mp__now() < deadline)
+        if (!d->caller_drives && !d->ended)
+            drive_for(d, what, deadline, &mask);
+        else
+            mp__driver_sleep(d, what->changed, deadline, guard);
+    tell_busy(d);
+}
+
+static mp_status wait_for(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout, bool expects)
 {
     if (what->is_there(what->of))
         return MP_OK;
     mp_status status = mp__dispatch_may_wait(d, false, NULL);
     if (status)
         return status;
-    sigset_t mask = mask_asleep(guard);
-    uint64_t deadline = mp__clock_deadline(timeout);
-    bool blocks = mp__dispatch_on_worker(d), there;
+    bool blocks = mp__dispatch_on_worker(d);
+    d->in_a_row = 0; /* one who waits for what it has posted makes no flood */
     d->callers++;
     d->blocked += blocks;
-    while (!(there = what->is_there(what->of)) && mp__now() < deadline)
-        if (!d->caller_drives && !d->ended)
-            drive_for(d, what, deadline, &mask);
-        else
-            sleep_for(d, what, deadline, &mask);
+    wait_driving(d, guard, what, mp__clock_deadline(timeout), expects);
     d->blocked -= blocks;
     if (!--d->callers && d->ended)
         pthread_cond_broadcast(&d->ended_now);
-    return there ? MP_OK : MP_ETIMEDOUT;
+    return what->is_there(what->of) ? MP_OK : MP_ETIMEDOUT;
+}
+
+mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
+{
+    return wait_for(d, guard, what, timeout, false);
+}
+
+mp_status mp__dispatch_wait_among(mp__dispatch *d, const mp__guard *guard, mp__waiter **waiters,
+                                  bool (*is_there)(const void *of), const void *of, double timeout)
+{
+    if (is_there(of))
+        return MP_OK;
+    mp__waiter here = {.next = *waiters}, **at = waiters;
+    mp__dispatch_cond_init(&here.woken);
+    *waiters = &here;
+    mp_status status = mp__dispatch_wait(d, guard, &(mp__awaited){is_there, of, &here.woken}, timeout);
+    while (*at != &here)
+        at = &(*at)->next;
+    *at = here.next;
+    pthread_cond_destroy(&here.woken);
+    return status;
 }
 
 mp_status mp__dispatch_block(mp__dispatch *d, bool *blocks)
@@ -311,15 +509,29 @@ void mp__dispatch_unblock(mp__dispatch *d)
 
 mp_status mp__dispatch_acted_and_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
 {
-    act_and_feed(d);
-    if (d->caller_drives || what->is_there(what->of)) /* else we are the driver in a moment */
+    bool expects = begin_expecting(d);
+    mp__dispatch_act_and_feed(d);
+    tell_busy(d);
+    if (d->backend->run || d->caller_drives || what->is_there(what->of)) /* else we are the driver in a moment */
         see_to_driver(d);
-    return mp__dispatch_wait(d, guard, what, timeout);
+    mp_status status = wait_for(d, guard, what, timeout, expects);
+    if (expects)
+        stop_expecting(d);
+    return status;
 }
 
 void mp__dispatch_tell(mp__dispatch *d, pthread_cond_t *changed)
 {
     pthread_cond_broadcast(changed);
+    if (d->dozer == changed)
+        mp__word_rouse(d->dozed_on);
+    mp__lend_tell(d);
     if (d->caller_drives && d->caller_until)
         wake_driver(d); /* it may be the one who waits for this */
+}
+
+void mp__dispatch_tell_all(mp__dispatch *d, mp__waiter *waiters)
+{
+    for (mp__waiter *waiter = waiters; waiter; waiter = waiter->next)
+        mp__dispatch_tell(d, &waiter->woken);
 }

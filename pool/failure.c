@@ -48,3 +48,13 @@ mp_status mp__no_failure(mp_error *error)
         memset(error, 0, sizeof *error);
     return MP_OK;
 }
+
+const mp_error *mp__failure_plain(mp_status status, size_t item, const mp_task *task)
+{
+    static _Thread_local mp_error plain;
+    (void)mp__failure(&plain, status, "%s (there was no memory to say more)", mp_status_text(status));
+    plain.item = item;
+    if (task)
+        strcpy(plain.task, task->name); /* its length was checked when it was registered */
+    return &plain;
+}

@@ -56,7 +56,8 @@ static void describe(const mp__stream *stream, mp_status status, mp_error *error
     strcpy(error->task, stream->job.task->name);
 }
 
-/* With the lock: what was asked for has come, or not. */
+/* With the lock: what was asked for has come, or not. Where all workers have something to do, items gather until one of them says
+ * what it has done: to send each by itself would cost more than to run it. */
 static void take(mp__stream *stream, mp__cell *cell, mp_status status, const mp__fault *fault, mp_error *error)
 {
     mp__dispatch *d = stream->dispatch;
@@ -69,6 +70,8 @@ static void take(mp__stream *stream, mp__cell *cell, mp_status status, const mp_
         mp__core_time(d->core, mp__now());
         mp__stream_accept(stream, cell, fault);
         mp__stream_submit(stream);
+        if (mp__core_busy(d->core))
+            return;
     }
     mp__dispatch_acted(d);
 }
@@ -86,10 +89,8 @@ static void leave(mp__stream *stream)
     mp__driver_lock(d);
     bool last = mp__stream_unhold(stream);
     pthread_mutex_unlock(&d->lock);
-    if (last) {
+    if (last)
         mp__stream_free(stream);
-        mp__dispatch_unref(d);
-    }
 }
 
 typedef struct asking {
@@ -129,6 +130,7 @@ static bool take_one(asking *a)
         mp__driver_lock(stream->dispatch);
     }
     take(stream, a->cell, status, &fault, &error);
+    mp__lend_until_done(stream->dispatch, NULL, MP__NEVER);
     return true;
 }
 

@@ -6,26 +6,23 @@
 #include "pool/dispatch_state.h"
 #include "pool/failure.h"
 #include "pool/pool.h"
-#include "pool/system.h"
+#include "pool/process_id.h"
+#include "pool/values.h"
 #include "serial/memory.h"
 #include <millpond/iter.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 enum { ITEMS_EACH = 1024, BYTES = 16 << 20 };
 #define PROGRESS_NS 500000000u
 
-static mp__stream no_memory = {.fd = -1,
-                               .input_error = {.status = MP_ENOMEM,
-                                               .item = MP_NO_ITEM,
-                                               .worker = MP_NO_WORKER,
-                                               .exit_code = -1,
-                                               .message = "no memory for a stream"}};
+static mp__stream no_memory = {.input_error = MP__FAILURE(MP_ENOMEM, "no memory for a stream")};
 
 /* Of this thread's last mp_iter_next. */
 static __thread mp_error last_error;
+
+/* `no_memory` is one for all who have none: what has been told of it is known of each thread, since it opened or freed one last. */
+static __thread bool no_memory_told;
 
 /* --- its beginning ------------------------------------------------------------------------------------------------------- */
 
@@ -48,6 +45,8 @@ static mp_status prepare(mp__stream *stream, mp_pool *pool, const mp_task *task)
         status = mp__pool_check_input(task, stream->source.items, stream->source.n, error);
     if (!status)
         status = check_options(&stream->options, &stream->source, error);
+    if (!status)
+        status = mp__policy_take(&pool->policy, &(mp_policy){MP__POLICY_OF(stream->options)}, SIZE_MAX, core, error);
     if (status)
         return status;
     if (mp__is_none(task->input))
@@ -109,9 +108,8 @@ static mp__stream *make(bool ordered, const mp__source *source, const mp_imap_op
     mp__stream *stream = mp__memory.calloc(1, sizeof *stream);
     if (!stream)
         return NULL;
-    stream->owner = getpid();
+    stream->owner = mp__process_id();
     stream->holders = 1;
-    stream->fd = -1;
     stream->ordered = ordered;
     stream->source = *source;
     if (options)
@@ -119,6 +117,7 @@ static mp__stream *make(bool ordered, const mp__source *source, const mp_imap_op
     stream->began_at = stream->printed_at = mp__now();
     mp__dispatch_cond_init(&stream->wanted);
     mp__dispatch_cond_init(&stream->readable);
+    pthread_mutex_init(&stream->reading, NULL);
     return stream;
 }
 
@@ -137,6 +136,7 @@ mp__stream *mp__stream_open(mp_pool *pool, const mp_task *task, bool ordered, co
     }
     if (options && options->release && source->next && (!stream || !stream->generates))
         options->release(source->user); /* it will not be asked */
+    no_memory_told &= stream != NULL;
     return stream ? stream : &no_memory;
 }
 
@@ -150,7 +150,7 @@ mp_iter *mp_pool_imap_task(mp_pool *pool, const mp_task *task, bool ordered, con
 
 static bool is_foreign(const mp__stream *stream)
 {
-    return stream != &no_memory && stream->owner != getpid();
+    return stream != &no_memory && stream->owner != mp__process_id();
 }
 
 /* What a reader gets. */
@@ -174,22 +174,15 @@ static mp_status take_failure(const mp__cell *cell, const mp__stream *stream, mp
     return error->status;
 }
 
-static mp_status take_cell(mp__stream *stream, mp__cell *cell, reading *to)
+static mp_status take_cell(const mp__stream *stream, const mp__cell *cell, reading *to)
 {
     const mp_type *type = stream->job.task->output;
-    mp_status status = MP_OK;
     to->index = cell->number;
-    stream->read++;
-    if (cell->status) {
-        stream->failed++;
-        status = take_failure(cell, stream, to->error);
-    }
     if (to->out)
         memcpy(to->out, cell->out, type->size); /* what it points to is the reader's now */
     else
         mp_free_values(type, cell->out, 1);
-    mp__stream_drop(stream, cell);
-    return status;
+    return cell->status ? take_failure(cell, stream, to->error) : MP_OK;
 }
 
 /* Behind the last result: a failed input says so once. */
@@ -224,9 +217,23 @@ static mp_status take(mp__stream *stream, reading *to)
 {
     mp__cell *cell = mp__stream_take(stream);
     mp_status status = cell ? take_cell(stream, cell, to) : take_end(stream, to);
+    if (cell)
+        mp__stream_drop(stream, cell);
+    mp__stream_reach(stream);
     mp__stream_show(stream);
     note_progress(stream, status == MP_END, to);
     return status;
+}
+
+/* Without the pool's lock, if there is one at hand. */
+static bool take_quickly(mp__stream *stream, reading *to, mp_status *status)
+{
+    mp__cell *cell = mp__stream_take_quickly(stream);
+    if (!cell)
+        return false;
+    *status = take_cell(stream, cell, to);
+    mp__stream_taken(stream);
+    return true;
 }
 
 /* What is there already needs no more than the lock: nothing is written to a worker, so no signal of ours can come, and a handler
@@ -281,26 +288,43 @@ static void print_progress(const mp__stream *stream, const reading *to, bool end
                 to->since ? (double)to->read * 1e9 / (double)to->since : 0.0, end ? ", done" : "");
 }
 
-static mp_status read_next(mp__stream *stream, double timeout, reading *to)
+/* The call was refused: that is said once. */
+static mp_status read_refusal(mp__stream *stream, mp_error *error)
+{
+    bool told = stream == &no_memory ? no_memory_told : __atomic_exchange_n(&stream->input_told, true, __ATOMIC_RELAXED);
+    no_memory_told |= stream == &no_memory;
+    if (told)
+        return MP_END;
+    *error = stream->input_error;
+    return error->status;
+}
+
+/* With the pool's lock. The descriptor is written, and progress, by calls that are cancellation points. */
+static mp_status read_slowly(mp__stream *stream, double timeout, reading *to)
 {
     mp__guard guard;
     mp_status status;
     bool hungry;
-    if (!stream->dispatch) { /* refused */
-        bool told = __atomic_exchange_n(&stream->input_told, true, __ATOMIC_RELAXED);
-        if (told)
-            return MP_END;
-        *to->error = stream->input_error;
-        return to->error->status;
-    }
-    if (!take_at_once(stream, to, &status, &hungry))
-        return wait_and_take(stream, timeout, to);
-    if (hungry) {
+    int cancelling;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
+    if (!take_at_once(stream, to, &status, &hungry)) {
+        status = wait_and_take(stream, timeout, to);
+    } else if (hungry) {
         mp__dispatch_enter(stream->dispatch, &guard);
         feed(stream->dispatch);
         mp__dispatch_leave(stream->dispatch, &guard);
     }
+    print_progress(stream, to, status == MP_END);
+    pthread_setcancelstate(cancelling, NULL);
     return status;
+}
+
+static mp_status read_next(mp__stream *stream, double timeout, reading *to)
+{
+    mp_status status;
+    if (!stream->dispatch)
+        return read_refusal(stream, to->error);
+    return take_quickly(stream, to, &status) ? status : read_slowly(stream, timeout, to);
 }
 
 static mp_status check_read(const mp__stream *stream, const void *out, size_t size, mp_error *error)
@@ -310,7 +334,7 @@ static mp_status check_read(const mp__stream *stream, const void *out, size_t si
     if (is_foreign(stream))
         return mp__failure(error, MP_EFOREIGN, "this stream belongs to process %d", (int)stream->owner);
     const mp_type *type = stream->job.task ? stream->job.task->output : NULL;
-    if (!type || !out || mp__is_none(type) || !size || size == MP__UNSIZED || size == type->size)
+    if (mp__values_fit(type, out, size))
         return MP_OK;
     return mp__failure(error, MP_ETYPE, "a result is a '%s' of %zu bytes, and there is room for %zu", type->name,
                        type->size, size);
@@ -318,11 +342,11 @@ static mp_status check_read(const mp__stream *stream, const void *out, size_t si
 
 mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeout, const mp_next_options *options)
 {
-    reading to = {.index = SIZE_MAX, .error = &last_error};
-    int cancelling; /* the descriptor is written, and progress, by calls that are cancellation points */
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
-    memset(&last_error, 0, sizeof last_error);
-    mp_status status = check_read(iter, out, size, &last_error);
+    mp_error *error = &last_error;
+    reading to = {.index = SIZE_MAX, .error = error};
+    if (error->status)
+        memset(error, 0, sizeof *error);
+    mp_status status = check_read(iter, out, size, error);
     if (!status) {
         const mp_task *task = iter->job.task;
         to.out = task && !mp__is_none(task->output) ? out : NULL;
@@ -331,13 +355,11 @@ mp_status mp_iter_next_sized(mp_iter *iter, void *out, size_t size, double timeo
             memset(to.out, 0, task->output->size);
         else if (!task && out && size != MP__UNSIZED) /* refused before it was known what there is room for */
             memset(out, 0, size);
-        print_progress(iter, &to, status == MP_END);
     }
     if (options && options->index)
         *options->index = to.index;
     if (options && options->error)
-        *options->error = last_error;
-    pthread_setcancelstate(cancelling, NULL);
+        *options->error = *error;
     return status;
 }
 
@@ -352,15 +374,14 @@ int mp_iter_fd(mp_iter *iter)
     mp__guard guard;
     if (!iter || iter == &no_memory || is_foreign(iter))
         return -1;
-    if (iter->dispatch)
+    if (iter->dispatch) {
         mp__dispatch_enter(iter->dispatch, &guard);
-    if (iter->fd < 0) {
-        iter->fd_set = !iter->dispatch || mp__stream_readable(iter);
-        iter->fd = mp__above_standard(mp__system.eventfd(iter->fd_set, EFD_CLOEXEC | EFD_NONBLOCK));
+        mp__stream_put_back(iter); /* from now on each result that is read is noticed */
     }
+    int fd = mp__bell_fd(&iter->bell, !iter->dispatch || mp__stream_readable(iter));
     if (iter->dispatch)
         mp__dispatch_leave(iter->dispatch, &guard);
-    return iter->fd;
+    return fd;
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------------- */
@@ -381,10 +402,8 @@ static void leave(mp__stream *old, mp__dispatch *d)
     mp__dispatch_enter(d, &guard);
     bool last = mp__stream_unhold(old);
     mp__dispatch_leave(d, &guard);
-    if (last) {
+    if (last)
         mp__stream_free(old);
-        mp__dispatch_unref(d);
-    }
 }
 
 void mp_iter_free(mp_iter **iter)
@@ -394,6 +413,7 @@ void mp_iter_free(mp_iter **iter)
     mp__stream *old = *iter;
     int cancelling;
     *iter = NULL;
+    no_memory_told &= old != &no_memory;
     if (old == &no_memory || is_foreign(old))
         return;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* waiting for the generator is a cancellation point */

@@ -11,8 +11,10 @@ typedef struct mp__job mp__job;
 
 /* All with the pool's lock, on whichever thread drives; none blocks, calls the engine, or runs code of the user's. */
 typedef struct mp__job_kind {
-    /* Where the item's input and its result are; both stay there until it has ended. `out` is never NULL. */
-    void (*locate)(mp__job *job, size_t index, const void **value, void **out);
+    /* Where items [index, index + items->count), or the first ones of these, have their inputs and their results; both stay there until
+     * each has ended. Fills in places, distances and the count of what stands in a row, and as `index` which item of the user's the
+     * first is. */
+    void (*locate)(mp__job *job, size_t index, mp__items *items);
     /* Items [first, first + count) have ended: their results are in `out`; or they have none and `error` (filled in, its item the
      * first) says why, and `out` is to be zeroed. `bytes`: about what the result takes beyond `out`, or MP__BYTES_UNKNOWN. */
     void (*ended)(mp__job *job, size_t first, size_t count, const mp_error *error, size_t bytes);
@@ -33,9 +35,10 @@ static inline mp__job *job_of(mp__core_job *core)
     return (mp__job *)core;
 }
 
-/* Items end: with a value out of a frame, values in place, or a failure. MP_OK, or why the value cannot be read. The error's
- * worker and pid say where it ran; the rest is filled in here. */
-mp_status mp__job_store(mp__job *job, size_t index, mp__frame *frame, mp_error *error);
+/* Items end: with values out of `count` frames that follow each other, of which `*frame` is the first, and later the last; or with a
+ * failure. How many of the values could not be read: these items have failed. The error's worker and pid say where they ran; the rest
+ * is filled in here. */
+size_t mp__job_store(mp__job *job, size_t first, size_t count, mp__frame *frame, mp_error *error);
 void mp__job_fail(mp__job *job, size_t first, size_t count, mp_error *error);
 
 /* A job over arrays: of the caller's, borrowed until it is done, or its owner's. */
@@ -48,11 +51,21 @@ typedef struct mp__array_job {
     mp_error *errors;           /* NULL: not wanted */
     /* guarded by the pool's lock */
     size_t failed;
-    mp_error first;  /* of the failed item with the smallest index */
-    mp_none nothing; /* every item's place for its result, where there is no `out` */
+    mp_error
+        *first; /* of the failed item with the smallest index; of a cancelled one only if there is no other. NULL: none has
+                       * failed; or there was no memory for it, and its status is all there is. Allocated, if it is not there before */
+    mp_status unsaid; /* that status, */
+    size_t nameless;  /* and which item that was */
+    mp_none nothing;  /* every item's place for its result, where there is no `out` */
 } mp__array_job;
 
-void mp__array_job_locate(mp__job *job, size_t index, const void **value, void **out);
+/* What became of it, once it is done: MP_OK, or the status of `first`, also where there was no memory for that. */
+static inline mp_status mp__array_job_status(const mp__array_job *array)
+{
+    return !array->failed ? MP_OK : array->first ? array->first->status : array->unsaid;
+}
+
+void mp__array_job_locate(mp__job *job, size_t index, mp__items *items);
 void mp__array_job_ended(mp__job *job, size_t first, size_t count, const mp_error *error, size_t bytes);
 
 #endif

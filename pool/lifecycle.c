@@ -1,11 +1,13 @@
 /* How a dispatch begins and ends: opening, close, terminate, resize, join, and what is freed when.
  *
- * Opening runs on the caller's thread alone, which drives until every worker is ready or something has gone wrong; only then does
- * the I/O thread exist. Ending: the core reaches ENDED when the last worker has left, whoever drives says so, and join, which
+ * Opening is driven by the caller's thread, until every worker is ready or something has gone wrong. The I/O thread is made while
+ * workers come to be, for both take their time, and hears nothing before that. Ending: the core reaches ENDED when the last worker has left, whoever drives says so, and join, which
  * anyone may call, reaps the two threads. Handles keep the memory, and nothing else, until the last of them is freed. */
+#include "pool/batch.h"
 #include "pool/clock.h"
 #include "pool/dispatch_state.h"
 #include "pool/failure.h"
+#include "pool/interrupt.h"
 #include "pool/system.h"
 #include "serial/memory.h"
 #include <errno.h>
@@ -22,6 +24,11 @@ static bool opened_or_failed(const mp__dispatch *d)
 
 static void close_descriptors(mp__dispatch *d)
 {
+    if (d->minds)
+        mp__interrupt_leave();
+    if (d->busy)
+        mp__interrupt_busy(-1);
+    d->minds = d->busy = false;
     for (size_t i = 0; i < 3; i++) {
         int *fd = (int *[]){&d->wake, &d->events, &d->ear}[i];
         if (*fd >= 0)
@@ -35,6 +42,7 @@ static void free_memory(mp__dispatch *d)
     close_descriptors(d);
     mp__core_free(&d->core);
     pthread_cond_destroy(&d->ended_now);
+    pthread_cond_destroy(&d->may_lend);
     pthread_cond_destroy(&d->callbacks.wanted);
     pthread_mutex_destroy(&d->lock);
     pthread_mutex_destroy(&d->turnstile);
@@ -49,12 +57,33 @@ static bool make_descriptors(mp__dispatch *d)
     d->ear = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
     return d->wake >= 0 && d->events >= 0 && d->ear >= 0 &&
            !mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, d->wake, &(struct epoll_event){.events = EPOLLIN}) &&
-           !mp__system.epoll_ctl(d->ear, EPOLL_CTL_ADD, d->events, &(struct epoll_event){.events = EPOLLIN});
+           !mp__system.epoll_ctl(d->ear, EPOLL_CTL_ADD, d->events, &(struct epoll_event){.events = 0}); /* deaf: see hear */
+}
+
+/* It is told of Ctrl-C by a descriptor that all pools share: by its edge, for none of them may empty it. */
+static mp_status mind_interrupts(mp__dispatch *d, mp_error *error)
+{
+    mp_status status = mp__interrupt_enter(error);
+    if (status)
+        return status;
+    d->minds = true;
+    d->interrupts = mp__interrupt_count();
+    struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
+    if (mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, mp__interrupt_fd(), &edge))
+        return mp__system_failure(error, errno, "no descriptor for a pool");
+    epoll_wait(d->events, &edge, 1,
+               0); /* that of an interruption which came before: nobody would take it, nor sleep then */
+    return MP_OK;
+}
+
+static uint32_t clamped(const mp__backend *backend, uint32_t workers)
+{
+    return backend->most && workers > backend->most ? backend->most : workers;
 }
 
 static mp__dispatch *make(const mp__backend *backend, const mp__dispatch_config *config, mp_error *error)
 {
-    uint32_t workers = config->backend.workers;
+    uint32_t workers = clamped(backend, config->backend.workers);
     mp__dispatch *d = mp__memory.calloc(1, sizeof *d);
     if (!d) {
         mp__failure(error, MP_ENOMEM, "no memory for a pool");
@@ -63,11 +92,15 @@ static mp__dispatch *make(const mp__backend *backend, const mp__dispatch_config 
     d->backend = backend;
     d->has_initializer = config->backend.initializer.task != NULL;
     d->fragile = config->fragile;
+    d->spin_ns = backend->spin ? config->spin_ns : 0;
     d->refs = 1;
+    d->hungry = true;
+    d->nap_at = MP__NEVER;
     d->wake = d->events = d->ear = -1;
     pthread_mutex_init(&d->turnstile, NULL);
     pthread_mutex_init(&d->lock, NULL);
     mp__dispatch_cond_init(&d->ended_now);
+    mp__dispatch_cond_init(&d->may_lend);
     mp__dispatch_cond_init(&d->callbacks.wanted);
     d->core = mp__core_create(&(mp__core_config){.workers = workers,
                                                  .tasks = (uint32_t)config->backend.tasks->count,
@@ -81,7 +114,7 @@ static mp__dispatch *make(const mp__backend *backend, const mp__dispatch_config 
         mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", workers);
     else if (!make_descriptors(d))
         mp__system_failure(error, errno, "no descriptor for a pool");
-    else
+    else if (!config->minds || mind_interrupts(d, error) == MP_OK)
         return d;
     free_memory(d);
     return NULL;
@@ -92,6 +125,7 @@ static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config,
 {
     mp__backend_config told = *config;
     told.slots = d->slots;
+    told.workers = mp__core_get_counts(d->core).wanted;
     mp_status status = d->backend->open(&d->workers, &told, error);
     if (status)
         return status;
@@ -103,12 +137,22 @@ static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config,
     return status;
 }
 
-/* Ends a pool whose opening failed; called with the lock. */
+/* Ends a pool whose opening failed, when what its workers have printed is out; called with the lock. */
 static void give_up(mp__dispatch *d, const mp__guard *guard)
 {
     mp__core_terminate(d->core);
     mp__driver_until(d, guard, NULL);
+    while (d->callbacks.thread_runs && !mp__callbacks_idle(&d->callbacks))
+        pthread_cond_wait(&d->ended_now, &d->lock);
+    pthread_t callbacks;
+    bool stopped = mp__callbacks_stop(d, &callbacks);
+    if (d->thread_runs)
+        mp__driver_end_thread(d);
     pthread_mutex_unlock(&d->lock);
+    if (d->thread_runs)
+        pthread_join(d->thread, NULL);
+    if (stopped)
+        pthread_join(callbacks, NULL);
     d->backend->close(d->workers);
     free_memory(d);
 }
@@ -124,6 +168,21 @@ static mp_status cannot_open(const mp__dispatch *d, mp_error *error)
     return error->status;
 }
 
+/* With the lock; the backend is there, and no process but the zygote. */
+static mp_status start_workers(mp__dispatch *d, const mp__guard *guard, mp_error *error)
+{
+    d->caller_drives = true;
+    mp__dispatch_turn(d);
+    int failed = mp__driver_start_thread(d);
+    if (failed)
+        return mp__system_failure(error, failed, "no thread for a pool");
+    mp__driver_until(d, guard, opened_or_failed);
+    if (d->trouble.status)
+        return cannot_open(d, error);
+    mp__driver_hand_over(d);
+    return MP_OK;
+}
+
 mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend, const mp__dispatch_config *config,
                             mp_error *error)
 {
@@ -137,12 +196,10 @@ mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend,
     }
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
-    mp__driver_until(d, &guard, opened_or_failed);
-    if (d->trouble.status)
-        status = cannot_open(d, error);
-    int failed = status ? 0 : mp__driver_start_thread(d);
-    if (failed)
-        status = mp__system_failure(error, failed, "no thread for a pool");
+    if (config->backend.capture) /* that is who prints, initializers' too */
+        status = mp__callbacks_start(d, error);
+    if (!status)
+        status = start_workers(d, &guard, error);
     if (status) {
         give_up(d, &guard);
         mp__driver_let_signals_in(&guard);
@@ -186,6 +243,7 @@ void mp__dispatch_free(mp__dispatch **dispatch)
     while (d->joiners) /* another thread's join may still be waiting for ours to end */
         pthread_cond_wait(&d->ended_now, &d->lock);
     close_backend(d);
+    mp__batches_free(d);
     mp__dispatch_leave(d, &guard);
     mp__dispatch_unref(d);
 }
@@ -196,6 +254,7 @@ static void end(mp__dispatch *d, void (*how)(mp__core *core))
 {
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
+    mp__posted_flush(d);
     mp__core_time(d->core, mp__now());
     how(d->core);
     mp__dispatch_acted(d);
@@ -205,6 +264,14 @@ static void end(mp__dispatch *d, void (*how)(mp__core *core))
 void mp__dispatch_close(mp__dispatch *d)
 {
     end(d, mp__core_close);
+}
+
+void mp__dispatch_close_locked(mp__dispatch *d)
+{
+    mp__posted_flush(d);
+    mp__core_time(d->core, mp__now());
+    mp__core_close(d->core);
+    mp__dispatch_acted(d);
 }
 
 void mp__dispatch_terminate(mp__dispatch *d)
@@ -235,6 +302,7 @@ static mp_status make_room(mp__dispatch *d, uint32_t slots)
 
 mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
 {
+    workers = clamped(d->backend, workers);
     mp__core_time(d->core, mp__now());
     mp__core_state state = mp__core_get_state(d->core);
     mp_status status = workers <= d->blocked ? MP_EDEADLK : MP_OK;
@@ -283,7 +351,6 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
     if (mp__dispatch_inside(d))
         return MP_EDEADLK;
     uint64_t deadline = mp__clock_deadline(timeout);
-    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
     mp__dispatch_enter(d, &guard);
     mp__core_state state = mp__core_get_state(d->core);
     if (state == MP__RUNNING || state == MP__BROKEN) {
@@ -293,12 +360,10 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
     d->joiners++;
     mp__streams_unbind(d);
     mp__dispatch_acted(d);
+    mp__lend_until_done(d, &guard, deadline);
     mp__driver_let_signals_in(&guard);
     while (!is_over(d) && mp__now() < deadline)
-        if (deadline == MP__NEVER)
-            pthread_cond_wait(&d->ended_now, &d->lock);
-        else
-            pthread_cond_timedwait(&d->ended_now, &d->lock, &until);
+        mp__clock_wait(&d->ended_now, &d->lock, deadline);
     bool over = is_over(d);
     if (over)
         reap_threads_drops_lock(d);
@@ -314,13 +379,15 @@ void mp__dispatch_stats(mp__dispatch *d, mp_pool_stats *stats)
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp__core_counts counts = mp__core_get_counts(d->core);
-    *stats = (mp_pool_stats){.accepted = counts.accepted,
+    *stats = (mp_pool_stats){.accepted = counts.accepted + d->line_count,
                              .succeeded = d->succeeded,
                              .failed = d->failed,
-                             .pending = counts.pending,
+                             .pending = counts.pending + d->line_count,
                              .started = counts.started,
                              .lost = counts.lost,
                              .stale = counts.stale,
+                             .retried = counts.retried,
+                             .recycled = counts.recycled,
                              .workers = (int)counts.ready,
                              .processes = (int)counts.wanted};
     mp__dispatch_leave(d, &guard);

@@ -16,6 +16,7 @@
 #include "pool/process/worker.h"
 #include "pool/process/zygote.h"
 #include "pool/registry.h"
+#include "pool/replay.h"
 #include "pool/system.h"
 #include "serial/memory.h"
 #include <errno.h>
@@ -114,6 +115,7 @@ _Noreturn static void become(const mp__birth *birth)
                                        .tasks_fd = birth->fds[0],
                                        .results_fd = birth->fds[1],
                                        .shared_fd = birth->fds[2],
+                                       .output_fds = {birth->fds[3], birth->fds[4]},
                                        .mask = mask,
                                        .tasks = &tasks,
                                        .wanted_hash = birth->hash,
@@ -127,8 +129,10 @@ void mp_main(int argc, char **argv)
         note_program();
     }
     const char *text = getenv(MP__BIRTH_VARIABLE);
-    if (!text)
+    if (!text) {
+        mp__replay_in_main();
         return;
+    }
     mp__birth birth;
     mp__birth_reading read = mp__birth_read(text, &birth);
     unsetenv(MP__BIRTH_VARIABLE);

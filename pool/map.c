@@ -11,6 +11,7 @@
 /* One that the caller waits for in the call, alone or with others of its kind. */
 typedef struct sync_job {
     mp__array_job array;
+    mp_error first; /* the array's */
     mp__dispatch *dispatch;
     size_t *left;             /* how many of them are not done yet */
     pthread_cond_t *finished; /* none is left */
@@ -45,8 +46,10 @@ static mp_status run_jobs(mp__dispatch *d, sync_job *jobs, size_t count, size_t 
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp_status status = mp__dispatch_may_wait(d, jobs->array.job.core.pin, error);
+    if (!status)
+        status = mp__dispatch_admits(d, error);
     for (size_t i = 0; i < count && !status; i++)
-        status = mp__dispatch_submit(d, &jobs[i].array.job, error); /* all or, the first, none: nobody comes between */
+        status = mp__dispatch_take(d, &jobs[i].array.job, error); /* all or, the first, none: nobody comes between */
     if (!status && jobs->array.job.core.n) {
         *left = count;
         (void)mp__dispatch_acted_and_wait(d, &guard, &(mp__awaited){none_left, left, finished}, MP_FOREVER);
@@ -65,12 +68,16 @@ static mp_status prepare(mp_pool *pool, sync_job *sync, const mp_task *task, siz
         status = mp__pool_check_input(task, sync->array.items, n, error);
     if (!status)
         status = mp__pool_check_output(task, sync->array.out, n, error);
+    if (!status)
+        status = mp__policy_take(&pool->policy, &(mp_policy){MP__POLICY_OF(*options)}, n, &job->core, error);
     if (status)
         return status;
     sync->dispatch = pool->dispatch;
+    sync->array.first = &sync->first;
     job->kind = &sync_kind;
     job->task = task;
     job->core.n = n;
+    job->core.patient = true;
     job->core.chunksize = (size_t)options->chunksize < n ? (size_t)options->chunksize : n;
     sync->array.statuses = options->statuses;
     sync->array.errors = options->errors;
@@ -85,7 +92,7 @@ static mp_status outcome(const mp__array_job *job, mp_error *error)
 {
     if (!job->failed)
         return mp__no_failure(error);
-    *error = job->first;
+    *error = *job->first;
     return error->status;
 }
 
@@ -129,6 +136,7 @@ static void prepare_each(sync_job *jobs, const sync_job *model, size_t n)
     for (size_t i = 0; i < n; i++) {
         mp__array_job *array = &jobs[i].array;
         jobs[i] = *model;
+        array->first = &jobs[i].first;
         array->job.core.n = 1;
         array->job.core.pin = (uint32_t)i + 1;
         array->out = array->out ? array->out + i * size : NULL;

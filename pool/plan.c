@@ -44,6 +44,7 @@ void mp__plan_enqueue(mp__core *core, mp__core_job *job)
     mp__queue *queue = job_queue(core, job);
     job->queued = true;
     core->pinned += job->pin > 0;
+    core->queued += job_weight(job);
     job->before = queue_find_before(queue, job);
     mp__core_job **next = job->before ? &job->before->next : &queue->head;
     job->next = *next;
@@ -58,6 +59,7 @@ void mp__plan_dequeue(mp__core *core, mp__core_job *job)
     mp__queue *queue = job_queue(core, job);
     job->queued = false;
     core->pinned -= job->pin > 0;
+    core->queued -= job_weight(job);
     *(job->before ? &job->before->next : &queue->head) = job->next;
     *(job->next ? &job->next->before : &queue->tail) = job->before;
 }
@@ -82,15 +84,15 @@ static size_t job_unit(const mp__core_job *job)
     return !job->chunksize ? 1 : job->chunksize < job->n ? job->chunksize : job->n;
 }
 
-/* How many items of this job a worker should have at a time: at least two chunks. */
-/* A call of one item that may take long does not go to a worker that has something to do: it would begin behind calls that came
- * later and went to others, and if one of those waits for it, for ever. */
+/* A call that may take long does not go to a worker that has something to do: it would begin behind calls that came later and went to
+ * others, and if one of those waits for it, for ever. */
 static bool goes_alone(const mp__core *core, const mp__core_job *job)
 {
     uint64_t item_ns = core->paces[job->task].item_ns;
-    return job->n == 1 && !job->open && (!item_ns || item_ns >= MP__ALONE_NS);
+    return job_calls(job) && (!item_ns || item_ns >= MP__ALONE_NS);
 }
 
+/* How many items of this job a worker should have at a time: at least two chunks. */
 static size_t job_window(const mp__core *core, const mp__core_job *job)
 {
     size_t window = core->paces[job->task].window, unit = job_unit(job);
@@ -107,14 +109,30 @@ static size_t slot_quota(const mp__core *core, const mp__slot *slot)
     return left < SIZE_MAX ? (size_t)left : SIZE_MAX;
 }
 
+/* What waits of an open job does not say how near its end is: pieces do not shrink with it below what takes about as long as to wake
+ * who is to run them, or workers do little but wake up. What came back may have been misjudged. */
+static size_t worth_sending(const mp__core *core, const mp__core_job *job)
+{
+    uint64_t item_ns = core->paces[job->task].item_ns;
+    return job->open && item_ns && !job->returned.head ? (size_t)(MP__PIECE_NS / item_ns) : 0;
+}
+
+/* How many of the calls that wait one worker should get at a time. */
+static size_t calls_share(const mp__core *core)
+{
+    return (size_t)((core->queued + core->expected) / (2 * (uint64_t)core->takers));
+}
+
 /* How many items of the job the slot should get now; 0: it has enough. What came back is shared out item by item: it came from
- * one worker to be spread over several, and the whole chunk would only be taken back from the next one. */
-static size_t piece_size(const mp__core *core, const mp__slot *slot, const mp__core_job *job)
+ * one worker to be spread over several, and the whole chunk would only be taken back from the next one. `calls`: no more of these. */
+static size_t piece_size(const mp__core *core, const mp__slot *slot, const mp__core_job *job, size_t calls)
 {
     size_t unit = job->returned.head ? 1 : job_unit(job), window = job_window(core, job), quota = slot_quota(core, slot);
     if (slot->items > window / 2)
         return 0;
-    size_t share = job->waiting / (2 * (size_t)core->takers) + 1, piece = window - slot->items;
+    size_t share = job->calls ? calls : job->waiting / (2 * (size_t)core->takers) + 1, piece = window - slot->items;
+    if (share < worth_sending(core, job))
+        share = worth_sending(core, job);
     if (piece > share)
         piece = share;
     if (piece < unit)
@@ -160,7 +178,7 @@ static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, s
         slot_append(slot, mp__chunks_pop(&job->returned));
         return items;
     }
-    *cut = (mp__chunk){.job = job, .first = head->first, .count = items, .unsent = items};
+    *cut = (mp__chunk){.job = job, .first = head->first, .count = items, .unsent = items, .attempt = head->attempt};
     head->first += items;
     head->count -= items;
     head->unsent = head->count;
@@ -169,23 +187,28 @@ static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, s
 }
 
 /* From what was never handed out. A piece that follows the slot's last one makes that one longer; the job's last piece is the
- * chunk inside the job, if it is known to be the last; 0: no chunk to be had. */
-static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items)
+ * chunk inside the job, if it is known to be the last; 0: no chunk to be had. Short calls, which by themselves would need none, go as
+ * the last piece then. */
+static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size_t items, size_t most)
 {
     size_t left = job->n - job->fresh;
     if (items > left)
         items = left;
     mp__chunk *last = slot->chunks.tail;
-    if (last && last->job == job && last->first + last->count == job->fresh) {
+    if (last && last->job == job && last->attempt == 1 && last->first + last->count == job->fresh) {
         last->count += items;
         last->unsent += items;
         if (!slot->cursor)
             slot->cursor = last;
     } else {
         mp__chunk *chunk = items == left && !job->open ? &job->rest : mp__chunk_take(core, chunk_reserve(core));
+        if (!chunk && job->calls && left <= most && !goes_alone(core, job)) {
+            chunk = &job->rest;
+            items = left;
+        }
         if (!chunk)
             return 0;
-        *chunk = (mp__chunk){.job = job, .first = job->fresh, .count = items, .unsent = items};
+        *chunk = (mp__chunk){.job = job, .first = job->fresh, .count = items, .unsent = items, .attempt = 1};
         slot_append(slot, chunk);
     }
     job->fresh += items;
@@ -196,10 +219,10 @@ typedef enum gift { GIVEN, ENOUGH, NO_CHUNK, TOO_MUCH } gift;
 
 /* Gives the slot one piece of a job: first of what came back, then of the fresh, and of those in whole units only, unless
  * the life may not have a whole one. ENOUGH: it has its window; NO_CHUNK: there is none for it; TOO_MUCH: what came back is more
- * than this life may have, and there is no chunk to cut it with. */
-static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
+ * than this life may have, and there is no chunk to cut it with. Of calls no more than `calls`. */
+static gift give(mp__core *core, mp__slot *slot, mp__core_job *job, size_t calls)
 {
-    size_t wanted = piece_size(core, slot, job), given = 0, unit = job_unit(job), quota = slot_quota(core, slot);
+    size_t wanted = piece_size(core, slot, job, calls), given = 0, unit = job_unit(job), quota = slot_quota(core, slot);
     if (!wanted)
         return ENOUGH;
     if (unit > wanted)
@@ -213,7 +236,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
         if (job->returned.head)
             items = give_returned(core, slot, job, left, quota - given);
         else if (left >= unit)
-            items = give_fresh(core, slot, job, left / unit * unit);
+            items = give_fresh(core, slot, job, left / unit * unit, quota - given);
         else
             break;
         if (!items)
@@ -224,6 +247,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
         return job->returned.head ? TOO_MUCH : NO_CHUNK;
     slot->items += given;
     job->waiting -= given;
+    core->queued -= job->calls ? given : 0;
     if (!job->waiting)
         mp__plan_dequeue(core, job);
     mp__slot_want(core, slot, MP__ACT_SEND);
@@ -232,7 +256,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job)
 
 static bool slot_takes(const mp__slot *slot)
 {
-    return slot->state == MP__SLOT_READY && !slot->asked;
+    return slot->state == MP__SLOT_READY && !slot->asked && !slot->overdue.ordinal;
 }
 
 static bool older_first(mp__core *core, const mp__slot *idle, const mp__core_job *job);
@@ -247,14 +271,18 @@ void mp__plan_slot(mp__core *core, mp__slot *slot)
         return;
     mp__core_job *common = core->queue.head, *own = core->places[slot->place].pinned.head, *job = older(common, own);
     bool too_much = false;
+    size_t share = calls_share(core) + 1;
     if (job && !slot->items && older_first(core, slot, job))
         return;
-    while ((job = older(common, own))) {
+    while ((job = older(common, own)) && share) {
+        size_t had = slot->items;
         *(job == own ? &own : &common) = job->next;
-        gift given = give(core, slot, job);
+        gift given = give(core, slot, job, share);
         if (given == ENOUGH || (given == GIVEN && job->queued))
             return;
         too_much |= given == TOO_MUCH;
+        had = given == GIVEN ? (job->calls ? slot->items - had : 1) : 0; /* what it has not got is no part of its share */
+        share -= had < share ? had : share;
     }
     if (too_much && !slot->items)
         mp__slot_retire(core, slot);
@@ -264,6 +292,70 @@ bool mp__plan_hungry(const mp__core *core, const mp__slot *slot)
 {
     const mp__core_job *first = slot_first(core, slot);
     return first && slot->items <= job_window(core, first) / 2;
+}
+
+/* Behind one that may take long, or nobody knows how long, nothing goes: see goes_alone. */
+static bool slot_takes_call(const mp__core *core, const mp__slot *slot)
+{
+    if (!slot_takes(slot) || slot->items > 1)
+        return false;
+    uint64_t item_ns = slot->items ? core->paces[slot->chunks.head->job->task].item_ns : 1;
+    return item_ns && item_ns < MP__ALONE_NS;
+}
+
+bool mp__core_hungry(const mp__core *core)
+{
+    for (uint32_t i = 0; i < core->slot_count && !core->queue.head; i++)
+        if (slot_takes_call(core, core->slots[i]))
+            return true;
+    return false;
+}
+
+uint64_t mp__core_appetite(const mp__core *core, uint32_t task)
+{
+    const mp__pace *pace = &core->paces[task];
+    uint64_t appetite = 0;
+    if (!pace->item_ns || pace->item_ns >= MP__ALONE_NS)
+        return 0;
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        const mp__slot *slot = core->slots[i];
+        if (slot_takes(slot) && slot->items <= pace->window / 2)
+            appetite += pace->window - slot->items;
+    }
+    return appetite > core->queued ? appetite - core->queued : 0;
+}
+
+bool mp__core_is_near(const mp__core *core, uint32_t cpus, uint64_t ns)
+{
+    uint32_t busy = 0;
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        const mp__slot *slot = core->slots[i];
+        if (!slot->items)
+            continue;
+        if (slot->items > 1 || !slot_works(slot) || core->paces[slot->chunks.head->job->task].item_ns > ns)
+            return false;
+        busy++;
+    }
+    return busy && busy < cpus;
+}
+
+bool mp__core_is_brisk(const mp__core *core)
+{
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        const mp__slot *slot = core->slots[i];
+        uint64_t item_ns = slot->items ? core->paces[slot->chunks.head->job->task].item_ns : 1;
+        if (!item_ns || item_ns >= MP__ALONE_NS)
+            return false;
+    }
+    return true;
+}
+
+bool mp__core_busy(const mp__core *core)
+{
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        if (core->slots[i]->state == MP__SLOT_READY && core->slots[i]->sent - core->slots[i]->done < 2)
+            return false;
+    return core->takers;
 }
 
 /* --- taking back ------------------------------------------------------------------------------------------------------- */
@@ -301,15 +393,21 @@ static void slot_recall(mp__core *core, mp__slot *slot)
         mp__slot_want(core, slot, MP__ACT_RECALL);
 }
 
-/* The oldest call of one item that a slot has behind its first `stays` items; NULL: none. */
-static const mp__core_job *oldest_behind(const mp__slot *slot, uint64_t stays)
+/* Which call an item is. */
+static uint64_t call_number(const mp__core_job *job, size_t index)
 {
-    const mp__core_job *oldest = NULL;
-    uint64_t before = 0;
-    for (const mp__chunk *chunk = slot->chunks.head; chunk; chunk = chunk->next) {
-        before += chunk->count;
-        if (before > stays && chunk->job->n == 1 && !chunk->job->pin && (!oldest || chunk->job->number < oldest->number))
-            oldest = chunk->job;
+    return job->number + (job->calls ? index : 0);
+}
+
+/* The oldest call that a slot has behind its first `stays` items: its number; UINT64_MAX: none. */
+static uint64_t oldest_behind(const mp__slot *slot, uint64_t stays)
+{
+    uint64_t oldest = UINT64_MAX, before = 0;
+    for (const mp__chunk *chunk = slot->chunks.head; chunk; before += chunk->count, chunk = chunk->next) {
+        if (before + chunk->count <= stays || !job_calls(chunk->job) || chunk->job->pin)
+            continue;
+        uint64_t number = call_number(chunk->job, chunk->first + (before < stays ? (size_t)(stays - before) : 0));
+        oldest = number < oldest ? number : oldest;
     }
     return oldest;
 }
@@ -319,12 +417,12 @@ static const mp__core_job *oldest_behind(const mp__slot *slot, uint64_t stays)
 static bool older_first(mp__core *core, const mp__slot *idle, const mp__core_job *job)
 {
     bool waits = false;
+    uint64_t number = call_number(job, job->returned.head ? job->returned.head->first : job->fresh);
     for (uint32_t i = 0; i < core->slot_count; i++) {
         mp__slot *slot = core->slots[i];
         if (slot == idle || slot->items < 2 || !slot_works(slot))
             continue;
-        const mp__core_job *oldest = oldest_behind(slot, 1);
-        if (!oldest || oldest->number >= job->number)
+        if (oldest_behind(slot, 1) >= number)
             continue;
         if (recall_due(core, slot) <= core->now)
             slot_recall(core, slot);
@@ -385,7 +483,7 @@ void mp__plan_all(mp__core *core, const mp__slot *last)
         mp__slot *slot = core->slots[i];
         mp__core_job *first = slot != last && slot_takes(slot) && !slot->items ? slot_first(core, slot) : NULL;
         if (first && !older_first(core, slot, first))
-            give(core, slot, first);
+            give(core, slot, first, calls_share(core) ? calls_share(core) : 1);
     }
     for (uint32_t i = 0; i < core->slot_count && something_waits(core); i++)
         mp__plan_slot(core, core->slots[i]);

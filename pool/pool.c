@@ -3,8 +3,11 @@
  * Any thread. Nothing here waits but through dispatch. A pool that was inherited through fork is refused: its threads and
  * its lock are not in this process. */
 #include "pool/pool.h"
+#include "pool/choice.h"
 #include "pool/cpu.h"
 #include "pool/failure.h"
+#include "pool/process_id.h"
+#include "pool/replay.h"
 #include "pool/system.h"
 #include "pool/values.h"
 #include "serial/memory.h"
@@ -12,22 +15,24 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SPIN_NS = 50000 }; /* about what it takes to sleep and to be woken */
+
 /* --- checks -------------------------------------------------------------------------------------------------------------- */
 
 mp_status mp__pool_check(const mp_pool *pool, mp_error *error)
 {
     if (!pool)
         return mp__failure(error, MP_EINVAL, "no pool: it was not opened, or freed already");
-    if (pool->owner != getpid())
+    if (pool->owner != mp__process_id())
         return mp__failure(error, MP_EFOREIGN, "this pool belongs to process %d: open another one in this process (%d)",
-                           (int)pool->owner, (int)getpid());
+                           (int)pool->owner, (int)mp__process_id());
     return MP_OK;
 }
 
 static mp_status check_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error)
 {
     mp_status status = mp__task_table_find(&pool->tasks, task, index, error);
-    if (status || !pool->tasks.rows[*index].has_pointer || pool->backend == &mp__thread_backend)
+    if (status || !pool->tasks.rows[*index].has_pointer || pool->backend->in_program)
         return status;
     return mp__failure(
         error, MP_ETYPE,
@@ -44,12 +49,40 @@ static mp_status named(mp_status status, const mp_task *task, mp_error *error)
     return status;
 }
 
+/* A task that is good, and its index, in one word, so that any thread may write it at any time; its place follows from the task. Most
+ * programs call a few tasks again and again. */
+static bool was_found(const mp_pool *pool, const mp_task *task, uint32_t *index)
+{
+    uint64_t found = atomic_load_explicit(&pool->found[(uintptr_t)task / sizeof *task % MP__FOUND], memory_order_relaxed);
+    *index = found & UINT16_MAX;
+    return task && found >> 16 == (uintptr_t)task;
+}
+
+static void keep_found(const mp_pool *pool, const mp_task *task, uint32_t index)
+{
+    uint64_t found = (uint64_t)(uintptr_t)task << 16 | index;
+    mp_pool *mine = (mp_pool *)(uintptr_t)pool;
+    if (index <= UINT16_MAX && found >> 16 == (uintptr_t)task)
+        atomic_store_explicit(&mine->found[(uintptr_t)task / sizeof *task % MP__FOUND], found, memory_order_relaxed);
+}
+
+/* Among those that were found before, or in the table. */
+static mp_status find_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error)
+{
+    if (was_found(pool, task, index))
+        return MP_OK;
+    mp_status status = check_task(pool, task, index, error);
+    if (!status)
+        keep_found(pool, task, *index);
+    return status;
+}
+
 mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index,
                               mp_error *error)
 {
     mp_status status = mp__pool_check(pool, error);
     if (!status)
-        status = check_task(pool, task, index, error);
+        status = find_task(pool, task, index, error);
     if (!status && chunksize < 0)
         status =
             mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen", chunksize);
@@ -107,20 +140,32 @@ static mp_status count_workers(int count, uint32_t *workers, mp_error *error)
 static mp_status check_options(const mp_pool_options *options, mp_error *error)
 {
     const char *prefix = options->thread_name_prefix;
-    if (options->kind != MP_PROCESSES && options->kind != MP_THREADS)
-        return mp__failure(error, MP_EINVAL, ".kind is %d: it must be MP_PROCESSES or MP_THREADS", (int)options->kind);
     if (options->start_method < MP_DEFAULT_START || options->start_method > MP_FORKSERVER)
         return mp__failure(error, MP_EINVAL, ".start_method is %d: it must be MP_FORK, MP_SPAWN or MP_FORKSERVER",
                            (int)options->start_method);
-    if (options->kind == MP_THREADS && options->start_method)
-        return mp__failure(error, MP_EINVAL, "threads have no start method: leave .start_method out");
     if (options->maxtasksperchild < 0)
         return mp__failure(error, MP_EINVAL, ".maxtasksperchild is %td: it must be at least 1, or 0 for no limit",
                            options->maxtasksperchild);
     if (prefix && strlen(prefix) > MP__PREFIX_MAX)
         return mp__failure(error, MP_EINVAL, ".thread_name_prefix '%.20s...' is longer than %d bytes: shorten it", prefix,
                            MP__PREFIX_MAX);
+    if (options->output != MP_OUTPUT_INHERIT && options->output != MP_OUTPUT_CAPTURE)
+        return mp__failure(error, MP_EINVAL, ".output is %d: it must be MP_OUTPUT_INHERIT or MP_OUTPUT_CAPTURE",
+                           (int)options->output);
+    if (options->interrupt != MP_INTERRUPT_STOP && options->interrupt != MP_INTERRUPT_LEAVE)
+        return mp__failure(error, MP_EINVAL, ".interrupt is %d: it must be MP_INTERRUPT_STOP or MP_INTERRUPT_LEAVE",
+                           (int)options->interrupt);
+    if (!(options->spin >= 0) && options->spin != MP_NO_SPIN)
+        return mp__failure(error, MP_EINVAL,
+                           ".spin is %g: it must be a number of seconds, 0 for the default, or MP_NO_SPIN", options->spin);
     return MP_OK;
+}
+
+/* Longer than that is to work on nothing. */
+static uint64_t spin_ns(double seconds)
+{
+    const double most = 0.01;
+    return seconds == 0 ? SPIN_NS : seconds < 0 ? 0 : (uint64_t)((seconds < most ? seconds : most) * 1e9);
 }
 
 /* Finds the hook's task, and copies its input. */
@@ -159,10 +204,61 @@ static void free_pool(mp_pool *pool)
     free(pool);
 }
 
+static mp_status check_kind(const mp_pool_options *options, mp_error *error)
+{
+    return mp__choice_backend(options->kind)
+               ? MP_OK
+               : mp__failure(error, MP_EINVAL, ".kind is %d: it must be MP_PROCESSES, MP_THREADS or MP_SERIAL",
+                             (int)options->kind);
+}
+
+/* What only processes can have. */
+static mp_status check_in_program(const mp_pool_options *options, mp_error *error)
+{
+    if (!mp__choice_backend(options->kind)->in_program)
+        return MP_OK;
+    if (options->start_method)
+        return mp__failure(error, MP_EINVAL, "threads have no start method: leave .start_method out");
+    const mp_limits *limits = &options->limits;
+    const char *which = limits->address_space || limits->cpu_time || limits->file_size || limits->core ? ".limits"
+                        : options->maxrss                                                              ? ".maxrss"
+                        : options->output                                                              ? ".output"
+                                                                                                       : NULL;
+    return which ? mp__failure(error, MP_EINVAL, "%s is set, but threads share the program's: use MP_PROCESSES", which)
+                 : MP_OK;
+}
+
+/* As much as there is is no limit; for the backend that number means none at all. */
+static uint64_t bound(uint64_t limit)
+{
+    return limit == UINT64_MAX ? 0 : limit;
+}
+
+static mp__worker_limits limits_of(const mp_pool_options *options)
+{
+    return (mp__worker_limits){.address_space = bound(options->limits.address_space),
+                               .cpu_seconds = bound(options->limits.cpu_time),
+                               .file_size = bound(options->limits.file_size),
+                               .core = options->limits.core == MP_NO_CORE ? MP__LIMIT_NONE : options->limits.core,
+                               .rss = options->maxrss};
+}
+
+static mp_status take_policy(mp_pool *pool, const mp_pool_options *options, mp_error *error)
+{
+    mp_policy policy = {.timeout = options->timeout,
+                        .retries = options->retries,
+                        .retry_on = options->retry_on,
+                        .retry_delay = options->retry_delay};
+    mp_status status = mp__policy_defaults_take(&pool->policy, &policy, options->grace, error);
+    return status ? status : mp__policy_take(&pool->policy, &(mp_policy){0}, 1, &pool->usual, error);
+}
+
 static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, const mp__fragile *fragile, uint32_t workers,
                             mp_error *error)
 {
-    mp_status status = take_hook(pool, &options->initializer, "initializer", &pool->initializer, error);
+    mp_status status = take_policy(pool, options, error);
+    if (!status)
+        status = take_hook(pool, &options->initializer, "initializer", &pool->initializer, error);
     if (!status)
         status = take_hook(pool, &options->finalizer, "finalizer", &pool->finalizer, error);
     if (status)
@@ -172,18 +268,27 @@ static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, const
                                               .start_method = options->start_method,
                                               .name_prefix = options->thread_name_prefix ? pool->prefix : NULL,
                                               .initializer = pool->initializer,
-                                              .finalizer = pool->finalizer},
+                                              .finalizer = pool->finalizer,
+                                              .limits = limits_of(options),
+                                              .capture = options->output == MP_OUTPUT_CAPTURE},
+                                  .minds = options->interrupt == MP_INTERRUPT_STOP,
+                                  .spin_ns = spin_ns(options->spin),
                                   .life_items = (uint64_t)options->maxtasksperchild,
                                   .fragile = *fragile};
+    config.backend.chaos = pool->chaos.any ? &pool->chaos : NULL;
     return mp__dispatch_open(&pool->dispatch, pool->backend, &config, error);
 }
 
 static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, const mp__fragile *fragile, mp_error *error)
 {
     uint32_t workers = 0;
-    mp_status status = count_workers(options->processes, &workers, error);
+    mp_status status = check_kind(options, error);
+    if (!status)
+        status = count_workers(options->processes, &workers, error);
     if (!status)
         status = check_options(options, error);
+    if (!status)
+        status = check_in_program(options, error);
     if (status)
         return status;
     mp_pool *made = mp__memory.calloc(1, sizeof *made);
@@ -191,11 +296,13 @@ static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, const
         free(made);
         return mp__failure(error, MP_ENOMEM, "no memory for a pool");
     }
-    made->owner = getpid();
-    made->backend = options->kind == MP_THREADS ? &mp__thread_backend : &mp__process_backend;
+    made->owner = mp__process_id();
+    made->backend = mp__choice_backend(options->kind);
     if (options->thread_name_prefix)
         strcpy(made->prefix, options->thread_name_prefix);
-    status = start_pool(made, options, fragile, workers, error);
+    status = mp__chaos_read(&made->chaos, error);
+    if (!status)
+        status = start_pool(made, options, fragile, workers, error);
     if (status) {
         free_pool(made);
         return status;
@@ -206,14 +313,17 @@ static mp_status open_pool(mp_pool **pool, const mp_pool_options *options, const
 
 mp_status mp__pool_open(mp_pool **pool, const mp_pool_options *options, const mp__fragile *fragile)
 {
-    static const mp_pool_options none;
-    mp_error unwanted, *error = options && options->error ? options->error : &unwanted;
+    mp_pool_options told = options ? *options : (mp_pool_options){0};
+    mp_error unwanted, *error = told.error ? told.error : &unwanted;
+    mp__replay_at_open(&told);
     if (!pool)
         return mp__failure(error, MP_EINVAL, "nowhere to put the pool: pass the address of an mp_pool pointer");
     *pool = NULL;
     int cancelling; /* a thread that is cancelled half-way would leave half a pool */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
-    mp_status status = open_pool(pool, options ? options : &none, fragile, error);
+    mp_status status = mp__choice_take(&told, error);
+    if (!status)
+        status = open_pool(pool, &told, fragile, error);
     pthread_setcancelstate(cancelling, NULL);
     return status;
 }
@@ -275,7 +385,7 @@ void mp_pool_free(mp_pool **pool)
         return;
     mp_pool *old = *pool;
     *pool = NULL;
-    if (old->owner != getpid())
+    if (old->owner != mp__process_id())
         return; /* a copy of somebody's memory: its descriptors and its process are not ours to end */
     int cancelling;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);

@@ -1,10 +1,12 @@
 /* The inside of an mp_pool, shared by pool.c and the faces that submit to it: map.c, async.c, iter.c. */
 #ifndef MP__POOL_POOL_H
 #define MP__POOL_POOL_H
+#include "pool/chaos.h"
 #include "pool/dispatch.h"
+#include "pool/policy.h"
 #include "pool/registry.h"
 
-enum { MP__PREFIX_MAX = 40 };
+enum { MP__PREFIX_MAX = 40, MP__FOUND = 8 };
 
 struct mp_pool {
     /* fixed at open */
@@ -13,7 +15,11 @@ struct mp_pool {
     mp__task_table tasks;
     mp__dispatch *dispatch;
     mp__hook initializer, finalizer;
+    _Atomic uint64_t found[MP__FOUND]; /* tasks and where they stand in the table: see check_call */
+    mp__policy_defaults policy;
+    mp__core_job usual; /* what it makes of a call of one item that says nothing */
     char prefix[MP__PREFIX_MAX + 1];
+    mp__chaos chaos;
 };
 
 /* mp_pool_open, of one that breaks more easily. */

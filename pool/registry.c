@@ -139,7 +139,7 @@ static uint64_t hash_type(uint64_t hash, const mp_type *type)
 
 static const uint64_t hash_of_nothing = 0xcbf29ce484222325u;
 
-static uint64_t hash_task(const mp_task *task)
+uint64_t mp__task_hash(const mp_task *task)
 {
     return hash_type(hash_type(hash_of_nothing, task->input), task->output);
 }
@@ -170,7 +170,7 @@ mp_status mp__task_table_take(mp__task_table *table)
     for (mp_task_entry *entry = table->rows ? entries : NULL; entry; entry = entry->next) {
         mp__task_row *row = &table->rows[table->count++];
         row->task = entry->task;
-        row->hash = hash_task(entry->task);
+        row->hash = mp__task_hash(entry->task);
         strcpy(row->name, entry->task->name); /* its length was checked when it was registered */
         row->has_pointer = mp__type_has_pointer(entry->task->input) || mp__type_has_pointer(entry->task->output);
     }

@@ -20,6 +20,9 @@ typedef struct mp__task_table {
 mp_status mp__task_table_take(mp__task_table *table);
 void mp__task_table_fini(mp__task_table *table);
 
+/* Of the types of a task that was registered. */
+uint64_t mp__task_hash(const mp_task *task);
+
 /* Of names and types of all tasks: two tables with the same one can name tasks to each other by their index. */
 uint64_t mp__task_table_hash(const mp__task_table *table);
 

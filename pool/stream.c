@@ -17,9 +17,8 @@
 #include "serial/memory.h"
 #include "serial/types.h"
 #include <string.h>
-#include <unistd.h>
 
-enum { BUCKETS_MIN = 64, PARTS_FROM = 256, FIRST_RESULTS = 4 };
+enum { BUCKETS_MIN = 64, PARTS_FROM = 256, FIRST_RESULTS = 4, SLAB_BYTES = 4096 };
 
 /* --- cells --------------------------------------------------------------------------------------------------------------- */
 
@@ -28,60 +27,97 @@ static size_t aligned(size_t at, size_t align)
     return (at + align - 1) / align * align;
 }
 
-static size_t cell_size(const mp__stream *stream)
+/* The cell itself, the item, the result. */
+static void lay_out(mp__stream *stream)
 {
     const mp_type *in = stream->job.task->input, *out = stream->job.task->output;
-    return aligned(aligned(sizeof(mp__cell), in->align) + in->size, out->align) + out->size;
+    stream->in_owns = mp__type_owns(in);
+    stream->out_owns = mp__type_owns(out);
+    stream->value_at = aligned(sizeof(mp__cell), in->align);
+    stream->out_at = aligned(stream->value_at + in->size, out->align);
+    stream->cell_size = stream->out_at + out->size;
+    stream->cell_align = in->align > out->align ? in->align : out->align;
+    if (stream->cell_align < _Alignof(max_align_t))
+        stream->cell_align = _Alignof(max_align_t);
+    stream->cell_step = aligned(stream->cell_size, stream->cell_align);
+}
+
+/* Spare cells are as many as were ever held at once: as many as will be again. */
+static void add_spare(mp__stream *stream, mp__cell *cell)
+{
+    cell->next = NULL;
+    if (stream->spare)
+        stream->spare_tail->next = cell;
+    else
+        stream->spare = cell;
+    stream->spare_tail = cell;
+}
+
+/* A page of them, or one if they are larger than that; no more than can be held. */
+static bool add_slab(mp__stream *stream)
+{
+    size_t head = aligned(sizeof(mp__slab), stream->cell_align), count = SLAB_BYTES / stream->cell_step;
+    if (count > stream->buffersize)
+        count = stream->buffersize;
+    if (!count)
+        count = 1;
+    size_t size = head + count * stream->cell_step;
+    mp__slab *slab = mp__memory.aligned_alloc(stream->cell_align, size);
+    if (!slab)
+        return false;
+    memset(slab, 0, size);
+    slab->next = stream->slabs;
+    stream->slabs = slab;
+    for (size_t i = 0; i < count; i++) {
+        char *at = (char *)slab + head + i * stream->cell_step;
+        mp__cell *cell = (mp__cell *)(void *)at;
+        cell->value = at + stream->value_at;
+        cell->out = at + stream->out_at;
+        add_spare(stream, cell);
+    }
+    return true;
 }
 
 mp__cell *mp__stream_cell(mp__stream *stream)
 {
-    mp__cell *cell = stream->spare;
-    if (cell) {
-        stream->spare = cell->next;
-        return cell;
-    }
-    const mp_type *in = stream->job.task->input, *out = stream->job.task->output;
-    size_t align = in->align > out->align ? in->align : out->align, size = cell_size(stream);
-    if (align < _Alignof(max_align_t))
-        align = _Alignof(max_align_t);
-    cell = mp__memory.aligned_alloc(align, aligned(size, align));
-    if (!cell)
+    if (!stream->spare && !add_slab(stream))
         return NULL;
-    memset(cell, 0, size);
-    cell->value = (char *)cell + aligned(sizeof *cell, in->align);
-    cell->out = (char *)cell->value +
-                (aligned(aligned(sizeof *cell, in->align) + in->size, out->align) - aligned(sizeof *cell, in->align));
+    mp__cell *cell = stream->spare;
+    stream->spare = cell->next;
     return cell;
 }
 
 void mp__stream_fill(const mp__stream *stream, mp__cell *cell, const void *value, mp__fault *fault)
 {
     uint64_t bytes = 0;
-    (void)mp__copy(stream->job.task->input, value, cell->value, &bytes, fault);
+    fault->status = MP_OK;
+    if (stream->in_owns)
+        (void)mp__copy(stream->job.task->input, value, cell->value, &bytes, fault);
+    else
+        memcpy(cell->value, value, stream->job.task->input->size);
     cell->bytes = (size_t)bytes;
 }
 
 static void free_input(const mp__stream *stream, mp__cell *cell)
 {
-    mp_free_values(stream->job.task->input, cell->value, 1);
+    if (stream->in_owns)
+        mp_free_values(stream->job.task->input, cell->value, 1);
 }
 
-/* Spare cells are as many as were ever held at once: as many as will be again. */
 void mp__stream_drop(mp__stream *stream, mp__cell *cell)
 {
     free_input(stream, cell);
     free(cell->error);
     cell->error = NULL;
     cell->state = MP__CELL_FREE;
-    cell->next = stream->spare;
-    stream->spare = cell;
+    add_spare(stream, cell);
 }
 
 /* --- by item ------------------------------------------------------------------------------------------------------------- */
 
 bool mp__stream_init(mp__stream *stream)
 {
+    lay_out(stream);
     stream->bucket_count = BUCKETS_MIN;
     while (stream->bucket_count < stream->buffersize && stream->bucket_count < 1u << 16)
         stream->bucket_count *= 2;
@@ -139,39 +175,15 @@ static void enqueue(mp__stream *stream, mp__cell *cell)
     stream->queue_tail = cell;
 }
 
-static bool has_result(const mp__stream *stream)
-{
-    return stream->queue_head && stream->queue_head->state == MP__CELL_READY;
-}
-
 bool mp__stream_readable(const void *of)
 {
     const mp__stream *stream = of;
-    return has_result(stream) || (stream->input_over && !stream->held);
-}
-
-mp__cell *mp__stream_take(mp__stream *stream)
-{
-    if (!has_result(stream))
-        return NULL;
-    mp__cell *cell = stream->queue_head;
-    stream->queue_head = cell->next;
-    if (!stream->queue_head)
-        stream->queue_tail = NULL;
-    stream->held--;
-    stream->bytes -= cell->bytes + cell_size(stream);
-    return cell;
+    return mp__stream_has_result(stream) || (stream->input_over && !stream->held);
 }
 
 void mp__stream_show(mp__stream *stream)
 {
-    bool readable = mp__stream_readable(stream);
-    uint64_t count = 1;
-    if (stream->fd < 0 || readable == stream->fd_set)
-        return;
-    stream->fd_set = readable;
-    ssize_t done = readable ? write(stream->fd, &count, sizeof count) : read(stream->fd, &count, sizeof count);
-    (void)done; /* it holds one count at most: cannot fail */
+    mp__bell_ring(&stream->bell, mp__stream_readable(stream));
 }
 
 static void tell_reader(mp__stream *stream)
@@ -184,20 +196,38 @@ static void tell_reader(mp__stream *stream)
 
 /* --- the job's kind ------------------------------------------------------------------------------------------------------ */
 
-static void locate(mp__job *job, size_t index, const void **value, void **out)
+/* True if the item that is `row` behind the cell's stands as far behind it in memory, and in the input: items that cannot be copied
+ * never come to the core, so it counts others than the user does. */
+static bool stands_in_row(const mp__stream *stream, const mp__cell *cell, size_t row)
 {
-    const mp__cell *cell = *place_of((mp__stream *)job, index);
-    *value = cell->value;
-    *out = cell->out;
+    const mp__cell *there = *bucket_of(stream, cell->item + row);
+    return (const char *)there == (const char *)cell + row * stream->cell_step && there->item == cell->item + row &&
+           there->number == cell->number + row;
+}
+
+/* As far as cells stand in a row: most do, for they are used again in the order in which they were read. */
+static void locate(mp__job *job, size_t index, mp__items *items)
+{
+    const mp__stream *stream = (const mp__stream *)job;
+    const mp__cell *cell = *place_of(stream, index);
+    size_t row = 1;
+    while (row < items->count && stands_in_row(stream, cell, row))
+        row++;
+    items->index = cell->number;
+    items->count = row;
+    items->value = cell->value;
+    items->out = cell->out;
+    items->value_step = items->out_step = stream->cell_step;
 }
 
 static void keep_error(mp__cell *cell, const mp_error *error)
 {
-    cell->status = error->status;
+    cell->status = mp__waited_status(error->status);
     cell->error = mp__memory.malloc(sizeof *cell->error);
     if (!cell->error)
         return;
     *cell->error = *error;
+    cell->error->status = cell->status;
     cell->error->item = cell->number;
 }
 
@@ -207,7 +237,7 @@ static void settle(mp__stream *stream, mp__cell *cell)
     if (stream->left) {
         mp_free_values(stream->job.task->output, cell->out, 1);
         stream->held--;
-        stream->bytes -= cell->bytes + cell_size(stream);
+        stream->bytes -= cell->bytes + stream->cell_size;
         mp__stream_drop(stream, cell);
         return;
     }
@@ -218,7 +248,6 @@ static void settle(mp__stream *stream, mp__cell *cell)
 
 static void end_item(mp__stream *stream, size_t item, const mp_error *error, size_t bytes)
 {
-    const mp_type *type = stream->job.task->output;
     mp__cell **at = place_of(stream, item), *cell = *at;
     *at = cell->next_too;
     stream->sent--;
@@ -226,13 +255,13 @@ static void end_item(mp__stream *stream, size_t item, const mp_error *error, siz
     free_input(stream, cell); /* its memory is not needed any more, whenever the result is read */
     cell->status = MP_OK;
     if (error) {
-        memset(cell->out, 0, type->size);
+        memset(cell->out, 0, stream->job.task->output->size);
         keep_error(cell, error);
         bytes = 0;
-    } else if (!mp__type_owns(type)) {
+    } else if (!stream->out_owns) {
         bytes = 0;
     } else if (bytes == MP__BYTES_UNKNOWN) {
-        bytes = mp__values_bytes(type, cell->out);
+        bytes = mp__values_bytes(stream->job.task->output, cell->out);
     }
     if (!error)
         stream->usual = stream->usual == SIZE_MAX || bytes > stream->usual ? bytes : (7 * stream->usual + bytes) / 8;
@@ -257,11 +286,8 @@ static void done(mp__job *job)
     tell_reader(stream);
     if (stream->terms.over)
         stream->terms.over(stream->terms.user);
-    if (mp__stream_unhold(stream)) {
-        struct mp__dispatch *d = stream->dispatch;
+    if (mp__stream_unhold(stream))
         mp__stream_free(stream);
-        mp__dispatch_unref(d);
-    }
 }
 
 const mp__job_kind mp__stream_kind = {.locate = locate, .ended = ended, .done = done};
@@ -273,7 +299,7 @@ const mp__job_kind mp__stream_kind = {.locate = locate, .ended = ended, .done = 
 static size_t expected_bytes(const mp__stream *stream)
 {
     size_t each = stream->usual;
-    if (!mp__type_owns(stream->job.task->output))
+    if (!stream->out_owns)
         return 0;
     if (each == SIZE_MAX)
         each = stream->bufferbytes / (FIRST_RESULTS * stream->workers);
@@ -286,7 +312,7 @@ bool mp__stream_room(const mp__stream *stream)
         return true;
     if (stream->held >= stream->buffersize)
         return false;
-    size_t bytes = stream->bytes + cell_size(stream);
+    size_t bytes = stream->bytes + stream->cell_size;
     return bytes < stream->bufferbytes && expected_bytes(stream) < stream->bufferbytes - bytes;
 }
 
@@ -294,7 +320,7 @@ void mp__stream_accept(mp__stream *stream, mp__cell *cell, const mp__fault *faul
 {
     cell->number = stream->taken++;
     stream->held++;
-    stream->bytes += cell->bytes + cell_size(stream);
+    stream->bytes += cell->bytes + stream->cell_size;
     if (stream->ordered)
         enqueue(stream, cell);
     if (fault->status) {
@@ -346,7 +372,7 @@ static bool take_from_array(mp__stream *stream)
 {
     static const mp_none none;
     const unsigned char *items = stream->source.items;
-    mp__fault fault = {0};
+    mp__fault fault;
     mp__cell *cell = mp__stream_cell(stream);
     if (!cell)
         return false;
@@ -380,17 +406,40 @@ static bool feed_array(mp__stream *stream)
     return true;
 }
 
-/* The pool takes nothing more: the input ends here, and the reader learns why. */
+/* The pool takes nothing more, or nothing more of this stream, whose deadline is over or which has too many failed items: MP_OK, or
+ * why. */
+static mp_status refused(const mp__stream *stream)
+{
+    switch (mp__core_get_state(stream->dispatch->core)) {
+    case MP__RUNNING:
+    case MP__CLOSED: return stream->job.core.cancelled ? stream->job.core.verdict : MP_OK;
+    case MP__BROKEN: return MP_EBROKEN;
+    default: return MP_ETERMINATED;
+    }
+}
+
+/* Then the input ends here, and the reader learns why. */
 static bool cut_off(mp__stream *stream)
 {
-    mp__core_state state = mp__core_get_state(stream->dispatch->core);
-    if (state == MP__RUNNING || state == MP__CLOSED)
+    mp_status status = refused(stream);
+    if (!status)
         return false;
     mp_error error;
-    mp__dispatch_why(stream->dispatch, state == MP__BROKEN ? MP_EBROKEN : MP_ETERMINATED, &error);
+    mp__dispatch_why(stream->dispatch, status, &error);
+    error.status = mp__waited_status(status);
     strcpy(error.task, stream->job.task->name);
     mp__stream_end_input(stream, &error);
     return true;
+}
+
+void mp__streams_interrupt(mp__dispatch *d)
+{
+    mp_error error;
+    mp__dispatch_why(d, MP_EINTERRUPTED, &error);
+    while (d->streams.head) {
+        strcpy(error.task, d->streams.head->job.task->name);
+        mp__stream_end_input(d->streams.head, &error);
+    }
 }
 
 bool mp__streams_feed(mp__dispatch *d)
@@ -419,8 +468,9 @@ void mp__streams_unbind(mp__dispatch *d)
 void mp__stream_leave(mp__stream *stream)
 {
     if (!stream->job_done && (stream->read || !stream->terms.runs_on))
-        mp__core_cancel(stream->dispatch->core, &stream->job.core);
+        mp__core_cancel(stream->dispatch->core, &stream->job.core, MP_ECANCELLED, false);
     mp__stream_end_input(stream, &(mp_error){0});
+    mp__stream_put_back(stream);
     stream->left = true;
     for (mp__cell *cell = stream->queue_head, *next; cell; cell = next) {
         next = cell->next;
@@ -438,15 +488,18 @@ bool mp__stream_unhold(mp__stream *stream)
 
 void mp__stream_free(mp__stream *stream)
 {
-    while (stream->spare) {
-        mp__cell *cell = stream->spare;
-        stream->spare = cell->next;
-        free(cell);
+    mp__dispatch *d = stream->dispatch;
+    while (stream->slabs) {
+        mp__slab *slab = stream->slabs;
+        stream->slabs = slab->next;
+        free(slab);
     }
     free(stream->buckets);
-    if (stream->fd >= 0)
-        close(stream->fd);
+    mp__bell_close(&stream->bell);
     pthread_cond_destroy(&stream->wanted);
     pthread_cond_destroy(&stream->readable);
+    pthread_mutex_destroy(&stream->reading);
     free(stream);
+    if (d)
+        mp__dispatch_unref(d);
 }

@@ -2,6 +2,7 @@
  * public face is iter.c, what asks a generator is generator.c. All calls with the pool's lock, unless they say otherwise. */
 #ifndef MP__POOL_STREAM_H
 #define MP__POOL_STREAM_H
+#include "pool/bell.h"
 #include "pool/job.h"
 #include <millpond/iter.h>
 
@@ -21,6 +22,11 @@ typedef struct mp__cell {
     mp_error *error; /* NULL: none, or no memory for it: then `status` is all there is */
     void *value, *out;
 } mp__cell;
+
+/* Cells of one allocation, behind it. They are together so that what is sent, and what comes, can be in rows. */
+typedef struct mp__slab {
+    struct mp__slab *next;
+} mp__slab;
 
 /* Of a pool: those whose input has not ended. */
 typedef struct mp__streams {
@@ -47,6 +53,9 @@ struct mp_iter {
     bool ordered;
     mp__source source;
     size_t buffersize, bufferbytes, workers;
+    size_t value_at, out_at, cell_size; /* where a cell has its item and its result, and how large it is with both */
+    size_t cell_align, cell_step;       /* how it is aligned, and how far from the next one of its slab */
+    bool in_owns, out_owns;             /* items, or results, can point to memory */
     mp_imap_options options;
     mp__stream_terms terms;
     /* guarded by the pool's lock */
@@ -67,21 +76,27 @@ struct mp_iter {
     mp__cell **buckets;                /* of SENT ones, by item */
     size_t bucket_count;               /* a power of two */
     mp__cell *queue_head, *queue_tail; /* ordered: all, in order; else those that are READY, as they came */
-    mp__cell *spare;
+    mp__cell *spare, *spare_tail;      /* in the order in which they were read: so neighbours stay neighbours */
+    mp__slab *slabs;
     size_t held, sent; /* cells that are not FREE; that are SENT */
     size_t bytes;      /* sum of theirs, and their own size */
     size_t usual;      /* how many bytes results point to, lately; SIZE_MAX: none has come yet */
     pthread_cond_t readable;
-    int fd;      /* -1: nobody asked for it */
-    bool fd_set; /* it polls readable */
+    mp__bell bell; /* rings while it is readable */
     /* progress */
     uint64_t read, failed, began_at, printed_at;
     bool printed_end;
+    /* guarded by `reading`, which is taken alone or behind the pool's lock; whether anything is at hand changes with both */
+    pthread_mutex_t reading;
+    mp__cell *_Atomic hand; /* READY ones that readers take without the pool's lock, but for the last of them */
+    mp__cell *handed;       /* in front of them in their list: those that were, and still count as held */
 };
 
 /* Takes what the pools' streams have room for from arrays, wakes generators, ends the inputs of a pool that is no more. True if the
  * core has been given something. */
 bool mp__streams_feed(struct mp__dispatch *dispatch);
+/* Ctrl-C: the inputs end, and their readers learn why. */
+void mp__streams_interrupt(struct mp__dispatch *dispatch);
 /* From now on streams run to their end whether they are read or not. */
 void mp__streams_unbind(struct mp__dispatch *dispatch);
 
@@ -106,20 +121,32 @@ bool mp__stream_room(const mp__stream *stream);
 /* True if the input would be asked for more now. */
 bool mp__stream_hungry(const mp__stream *stream);
 
+static inline bool mp__stream_has_result(const mp__stream *stream)
+{
+    return stream->hand || (stream->queue_head && stream->queue_head->state == MP__CELL_READY);
+}
 /* There is something to be read: a result, a failed input, or the end. */
 bool mp__stream_readable(const void *stream);
-/* Takes the result that is next; NULL: none is left. After it has been looked at: mp__stream_drop. */
+/* hand.c: takes the result that is next; NULL: none is left. After it has been looked at: mp__stream_drop. */
 mp__cell *mp__stream_take(mp__stream *stream);
-/* Brings the descriptor up to date. */
+/* The same without the lock, as long as more than one is at hand; else NULL. It is looked at until mp__stream_taken, and nobody else
+ * reads meanwhile. */
+mp__cell *mp__stream_take_quickly(mp__stream *stream);
+void mp__stream_taken(mp__stream *stream);
+/* If nothing is at hand, some of what can be read comes there; and all of it goes back. */
+void mp__stream_reach(mp__stream *stream);
+void mp__stream_put_back(mp__stream *stream);
+/* Rings the bell, or silences it. */
 void mp__stream_show(mp__stream *stream);
 /* The user lets go: what has not started is cancelled, what waits to be read is thrown away. */
 void mp__stream_leave(mp__stream *stream);
 /* One of the holders lets go; true: it was the last, and the caller frees it without the lock. */
 bool mp__stream_unhold(mp__stream *stream);
+/* With its hold on the dispatch. */
 void mp__stream_free(mp__stream *stream);
 
 extern const mp__job_kind mp__stream_kind;
-/* The buckets for a start; false: no memory. Without the lock. */
+/* How cells are laid out, and the buckets for a start; false: no memory. Without the lock. */
 bool mp__stream_init(mp__stream *stream);
 
 /* generator.c: starts the thread that asks the generator; 0 or errno. With the lock, signals blocked. */

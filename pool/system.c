@@ -3,11 +3,35 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+
+/* Sanitizers note in memory what is done to descriptors and stacks: a child that shares it would do so in our notes. For them it is a
+ * copy, as valgrind makes of it by itself. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define TAKES_NOTES
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(TAKES_NOTES)
+static int clone_of_its_own(int (*run)(void *of), void *stack, int flags, void *of, ...)
+{
+    (void)stack, (void)flags;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(run(of));
+    return pid;
+}
+#define CLONE clone_of_its_own
+#else
+#define CLONE clone
+#endif
 
 mp__system_calls mp__system = {
     .fork = fork,
+    .clone = CLONE,
     .execve = execve,
     .pipe2 = pipe2,
     .socketpair = socketpair,
@@ -20,9 +44,12 @@ mp__system_calls mp__system = {
     .pthread_create = pthread_create,
     .read = read,
     .writev = writev,
+    .vmsplice = vmsplice,
     .sendmsg = sendmsg,
     .recvmsg = recvmsg,
 };
+
+_Thread_local bool mp__system_raised;
 
 int mp__above_standard(int fd)
 {
@@ -32,6 +59,24 @@ int mp__above_standard(int fd)
     close(fd);
     errno = failed;
     return moved;
+}
+
+void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
+{
+    struct timespec most = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, &most, NULL, 0);
+}
+
+int mp__word_wake(_Atomic uint32_t *word)
+{
+    long woken = syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    return woken < 0 ? 0 : (int)woken;
+}
+
+void mp__word_rouse(_Atomic uint32_t *word)
+{
+    atomic_store(word, 0);
+    mp__word_wake(word);
 }
 
 void mp__close_between(int first, int last)

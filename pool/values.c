@@ -4,10 +4,12 @@
  * for all. No lock, any thread, no state. It fails for want of memory, and for values that point nowhere. */
 #include "pool/values.h"
 #include "pool/failure.h"
+#include "pool/pool.h"
 #include "serial/copy.h"
 #include "serial/memory.h"
 #include "serial/types.h"
 #include "serial/wire.h"
+#include <millpond/async.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +68,11 @@ static size_t bytes_of_span(const mp_type *element, const void *datum)
     for (size_t i = 0; element && mp__type_owns(element) && i < span.size; i++)
         bytes += mp__values_bytes(element, (const unsigned char *)span.data + i * element->size);
     return bytes;
+}
+
+bool mp__values_fit(const mp_type *type, const void *out, size_t size)
+{
+    return !type || !out || mp__is_none(type) || !size || size == MP__UNSIZED || size == type->size;
 }
 
 size_t mp__values_bytes(const mp_type *type, const void *value)

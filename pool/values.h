@@ -12,6 +12,10 @@ void *mp__values_copy(const mp_type *type, const void *from, size_t n, mp__fault
 /* Frees values, what they own and their array. NULL is fine. */
 void mp__values_free(const mp_type *type, void *values, size_t n);
 
+/* False if `out`, where a result of this type is to go, points to something of another size: `size`, which the macros take from what
+ * it points to. True where that is not known, and where nothing is to go. NULL: the call was refused before its type was known. */
+bool mp__values_fit(const mp_type *type, const void *out, size_t size);
+
 /* About how many bytes a value points to. */
 size_t mp__values_bytes(const mp_type *type, const void *value);
 

@@ -10,7 +10,8 @@
  * pointer to its block. mp_free_values finds them again that way. */
 typedef struct mp__block {
     struct mp__block *next; /* ring: itself when alone */
-    uint64_t held;          /* what is freed is somebody's copy of the value; the one that owns it is elsewhere */
+    uint32_t held;          /* what is freed is somebody's copy of the value; the one that owns it is elsewhere */
+    uint32_t lead;          /* bytes of its memory that lie before it */
 } mp__block;
 
 /* What will be in a block: summed up before there is one, and again, with the same steps, to fill it. */
@@ -51,7 +52,8 @@ static inline void mp__block_put_word(uint8_t *datum, mp__block *owner)
 
 /* A block for what was taken, a ring of its own. NULL: no memory. */
 mp__block *mp__block_create(const mp__layout *layout);
-void mp__block_free(mp__block *block); /* the ring, unless it is held; NULL is fine */
+mp__block *mp__block_allocate(size_t size, size_t align); /* the same for so many bytes; aligned to a power of two */
+void mp__block_free(mp__block *block);                    /* the ring, unless it is held; NULL is fine */
 
 /* Holds what a value owns: copies of the value, pointers and all, may be handed out, and mp_free_values of one frees nothing.
  * Until it is let go. With the type, as there: free.c. */

@@ -6,8 +6,9 @@
  * scalars are read at once. The bytes are input, not truth: each count is held against the bytes that are left before memory
  * is thought of, the memory is summed before any is taken, and nothing may be left over. On failure the value is zero. The
  * type must have passed mp__type_check: it bounds the recursion. */
+#include "serial/clear.h"
 #include "serial/decoder.h"
-#include "serial/number.h"
+#include "serial/quick.h"
 #include "serial/scan.h"
 
 /* Memory for decoded data: at least this much, more for large payloads, and never more than a value may be. */
@@ -238,23 +239,6 @@ static const uint8_t *read_fixed_array(mp__decoder *d, const uint8_t *p, const m
 
 /* --- values --- */
 
-/* What is not named does not travel and is found zero, and so is padding. Most structs are small, and a call of memset(3)
- * costs more than these stores, which may overlap. */
-static inline void clear(uint8_t *to, size_t size)
-{
-    static const uint8_t zero[16];
-    if (size < 16 || size > 64) {
-        memset(to, 0, size);
-        return;
-    }
-    memcpy(to, zero, 16);
-    memcpy(to + size - 16, zero, 16);
-    if (size > 32) {
-        memcpy(to + 16, zero, 16);
-        memcpy(to + size - 32, zero, 16);
-    }
-}
-
 __attribute__((noinline)) static const uint8_t *read_field(mp__decoder *d, const uint8_t *p, const mp_field *field,
                                                            uint8_t *to, size_t depth)
 {
@@ -282,8 +266,8 @@ static const uint8_t *read_struct(mp__decoder *d, const uint8_t *p, const mp_typ
     const uint8_t *next = read_array_head(d, p, type->name, &count);
     if (next && count != type->count)
         return mp__decoder_fail(d, p, MP_ETYPE, "%s has %zu fields, got %zu", type->name, type->count, count);
-    if (to)
-        clear(to, type->size);
+    if (to) /* what is not named does not travel and is found zero, and so is padding */
+        mp__clear(to, type->size);
     return next ? read_fields(d, next, type, to, depth + 1) : NULL;
 }
 
@@ -375,21 +359,12 @@ static void take_block(mp__frame *frame)
         frame->reader->block = NULL;
 }
 
-/* A lone number needs none of the above. False: it is not one, or not a plain one. */
-static inline bool decode_quickly(const mp_type *type, const mp__frame *frame, void *value)
-{
-    const uint8_t *end = frame->data + frame->size;
-    return mp__is_number(type) && frame->control == frame->size && mp__read_number(frame->data, end, type, value) == end;
-}
-
 /* Blocks that the value will own: one for small data, the frame's for blobs; both in one ring. */
 static bool gather_blocks(mp__decoder *d)
 {
     mp__block *block = d->blobs > 0 ? d->frame->block : NULL;
-    if (block) {
-        *block = (mp__block){.next = block};
+    if (block)
         d->owner = block;
-    }
     if (!wants_memory(d))
         return true;
     if (!mp__decoder_own_memory(d))
@@ -404,7 +379,7 @@ static bool gather_blocks(mp__decoder *d)
 mp_status mp__decode_result(const mp_type *type, mp__frame *frame, void *value, mp__fault *fault)
 {
     fault->status = MP_OK;
-    if (decode_quickly(type, frame, value))
+    if (mp__decode_quickly(type, frame, value))
         return MP_OK;
     mp__decoder d = decoder_for(frame, fault);
     mp_status status = walk_first(&d, type, value);
@@ -425,7 +400,7 @@ mp_status mp__decode_result(const mp_type *type, mp__frame *frame, void *value, 
 mp_status mp__decode_input(const mp_type *type, mp__frame *frame, void *value, mp__buffer *scratch, mp__fault *fault)
 {
     fault->status = MP_OK;
-    if (decode_quickly(type, frame, value))
+    if (mp__decode_quickly(type, frame, value))
         return MP_OK;
     mp__decoder d = decoder_for(frame, fault);
     mp_status status = walk_first(&d, type, value);

@@ -9,6 +9,7 @@
  * mp__type_check. */
 #include "serial/codec.h"
 #include "serial/memory.h"
+#include "serial/number.h"
 #include "serial/scan.h"
 #include "serial/types.h"
 #include "serial/wire.h"
@@ -50,87 +51,13 @@ static inline uint8_t *room(writer *w, uint8_t *p, size_t bytes)
     return room_behind(w, p) >= bytes ? p : grow(w, p, bytes);
 }
 
-/* --- numbers: the put_ functions need MP__NUMBER_MAX bytes of room and write the shortest form, as msgpack-c does --- */
-
-/* `first` is that of the 1-byte form, `step` 0 to 3 says 1, 2, 4 or 8 bytes. Eight are written, whatever is used. */
-static inline uint8_t *put_wide(uint8_t *p, int first, int step, uint64_t value)
-{
-    unsigned width = 1u << step;
-    *p = (uint8_t)(first + step);
-    mp__store_be64(p + 1, value << (64 - 8 * width));
-    return p + 1 + width;
-}
-
-static inline uint8_t *put_uint(uint8_t *p, uint64_t value)
-{
-    if (value < 0x80) {
-        *p = (uint8_t)value;
-        return p + 1;
-    }
-    return put_wide(p, MP__WIRE_UINT8, (value > 0xffu) + (value > 0xffffu) + (value > 0xffffffffu), value);
-}
-
-static inline uint8_t *put_int(uint8_t *p, int64_t value)
-{
-    if (value >= 0)
-        return put_uint(p, (uint64_t)value);
-    if (value >= -32) {
-        *p = (uint8_t)value;
-        return p + 1;
-    }
-    uint64_t size = ~(uint64_t)value;
-    return put_wide(p, MP__WIRE_INT8, (size > 0x7fu) + (size > 0x7fffu) + (size > 0x7fffffffu), (uint64_t)value);
-}
-
-static inline uint8_t *put_float(uint8_t *p, const uint8_t *from)
-{
-    uint32_t bits;
-    memcpy(&bits, from, sizeof bits);
-    bits = __builtin_bswap32(bits);
-    *p = MP__WIRE_FLOAT32;
-    memcpy(p + 1, &bits, sizeof bits);
-    return p + 1 + sizeof bits;
-}
-
-static inline uint8_t *put_double(uint8_t *p, const uint8_t *from)
-{
-    *p = MP__WIRE_FLOAT64;
-    mp__store_be64(p + 1, mp__load_le64(from));
-    return p + 9;
-}
-
-#define PUT_INTEGER(T, put)                                                                                                \
-    {                                                                                                                      \
-        T number;                                                                                                          \
-        memcpy(&number, from, sizeof number);                                                                              \
-        return put(p, number);                                                                                             \
-    }
-
-/* NULL: not a number, or a bool that is none. */
-__attribute__((always_inline)) static inline uint8_t *put_number(uint8_t *p, const mp_type *type, const uint8_t *from)
-{
-    switch (MP__KEY(type->kind, type->size)) {
-    case MP__KEY(MP__INT, 1): PUT_INTEGER(int8_t, put_int)
-    case MP__KEY(MP__INT, 2): PUT_INTEGER(int16_t, put_int)
-    case MP__KEY(MP__INT, 4): PUT_INTEGER(int32_t, put_int)
-    case MP__KEY(MP__INT, 8): PUT_INTEGER(int64_t, put_int)
-    case MP__KEY(MP__UINT, 1): PUT_INTEGER(uint8_t, put_uint)
-    case MP__KEY(MP__UINT, 2): PUT_INTEGER(uint16_t, put_uint)
-    case MP__KEY(MP__UINT, 4): PUT_INTEGER(uint32_t, put_uint)
-    case MP__KEY(MP__UINT, 8): PUT_INTEGER(uint64_t, put_uint)
-    case MP__KEY(MP__CHAR, 1): PUT_INTEGER(char, put_int)
-    case MP__KEY(MP__FLOAT, 4): return put_float(p, from);
-    case MP__KEY(MP__FLOAT, 8): return put_double(p, from);
-    case MP__KEY(MP__BOOL, 1): *p = (uint8_t)(MP__WIRE_FALSE + (*from & 1)); return *from > 1 ? NULL : p + 1;
-    default: return NULL;
-    }
-}
+/* --- numbers: number.h has the forms --- */
 
 /* Near the end of a fixed buffer: what is shorter than the longest number may still fit. */
 __attribute__((noinline)) static uint8_t *write_number_slowly(writer *w, uint8_t *p, const mp_type *type,
                                                               const uint8_t *from)
 {
-    uint8_t number[MP__NUMBER_MAX], *end = put_number(number, type, from);
+    uint8_t number[MP__NUMBER_MAX], *end = mp__put_number(number, type, from);
     if (!end)
         return fail(w, p, MP_EINVAL, "a bool must be 0 or 1, not %u", *from);
     size_t size = (size_t)(end - number);
@@ -142,7 +69,7 @@ __attribute__((noinline)) static uint8_t *write_number_slowly(writer *w, uint8_t
 
 static inline uint8_t *write_number(writer *w, uint8_t *p, const mp_type *type, const uint8_t *from)
 {
-    uint8_t *end = room_behind(w, p) >= MP__NUMBER_MAX ? put_number(p, type, from) : NULL;
+    uint8_t *end = room_behind(w, p) >= MP__NUMBER_MAX ? mp__put_number(p, type, from) : NULL;
     return end ? end : write_number_slowly(w, p, type, from);
 }
 
@@ -360,7 +287,7 @@ __attribute__((noinline)) static uint8_t *write_fields(writer *w, uint8_t *p, co
     for (; p && field < last; field++) {
         const uint8_t *at = from + field->offset;
         bool quick = field->count == 0 && room_behind(w, p) >= MP__NUMBER_MAX;
-        uint8_t *next = quick ? put_number(p, field->type, at) : NULL;
+        uint8_t *next = quick ? mp__put_number(p, field->type, at) : NULL;
         p = next ? next : write_field(w, p, field, at, depth);
     }
     return p;
@@ -407,7 +334,7 @@ mp_status mp__encode(mp__buffer *out, const mp_type *type, const void *value, mp
 {
     fault->status = MP_OK;
     if (out->data && mp__is_number(type) && out->capacity - out->size >= MP__NUMBER_MAX) {
-        uint8_t *p = out->data + out->size, *end = put_number(p, type, value);
+        uint8_t *p = out->data + out->size, *end = mp__put_number(p, type, value);
         if (end) {
             out->size += (size_t)(end - p);
             return MP_OK;

@@ -3,8 +3,7 @@
  * Decides the order of the parts, and which are left out: the task when there is no name, the item when the call itself
  * failed, the worker when none ran it; a message that is empty gives way to the status's own text. Owns nothing, takes no
  * lock, any thread. Happy path: one snprintf into a buffer that holds the longest of all errors. A caller's buffer that is
- * too small gets whole characters only; mp_perror writes a single line at once, so that the lines of threads and of worker
- * processes do not mix within. */
+ * too small gets whole characters only. mp_perror, which shows more than this, is in pool/record_text.c. */
 #include "serial/text.h"
 #include <inttypes.h>
 #include <millpond/error.h>
@@ -39,18 +38,6 @@ size_t mp_error_format(const mp_error *error, char *text, size_t size)
         text[kept] = 0;
     }
     return length;
-}
-
-void mp_perror(const mp_error *error)
-{
-    char line[TEXT_MAX + 1];
-    size_t length = compose(error, line);
-    for (size_t i = 0; i < length; i++)
-        if (line[i] == '\n' || line[i] == '\r')
-            line[i] = ' ';
-    line[length] = '\n';
-    line[length + 1] = 0;
-    (void)fputs(line, stderr);
 }
 
 mp_status mp_error_set(mp_error *error, mp_status status, const char *format, ...)

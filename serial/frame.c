@@ -7,17 +7,12 @@
  * are then as before. */
 #include "serial/frame.h"
 #include "serial/codec.h"
+#include "serial/quick.h"
 #include "serial/wire.h"
-
-static void store_short(uint8_t *at, unsigned kind, size_t payload)
-{
-    uint32_t header = (kind & 15u) | (uint32_t)payload << 4;
-    memcpy(at, &header, sizeof header);
-}
 
 static void store_long(uint8_t *at, unsigned kind, uint64_t payload, uint64_t control)
 {
-    store_short(at, kind, MP__SIZE_IS_LONG);
+    mp__frame_store_short(at, kind, MP__SIZE_IS_LONG);
     memcpy(at + MP__FRAME_SHORT, &payload, sizeof payload);
     memcpy(at + MP__FRAME_SHORT + sizeof payload, &control, sizeof control);
 }
@@ -59,7 +54,7 @@ static mp_status write_payload(mp__buffer *out, unsigned kind, const mp_type *ty
     size_t control = out->size - begin - MP__FRAME_SHORT;
     bool has_blobs = blobs && blobs->count > blobs_before;
     if (!has_blobs && control < MP__SIZE_IS_LONG) {
-        store_short(out->data + begin, kind, control);
+        mp__frame_store_short(out->data + begin, kind, control);
         return MP_OK;
     }
     size_t payload = has_blobs ? lay_out(blobs, blobs_before, control) : control;
@@ -74,6 +69,8 @@ mp_status mp__frame_write(mp__buffer *out, unsigned kind, const mp_type *type, c
 {
     size_t before = out->size;
     fault->status = MP_OK;
+    if (mp__frame_write_quickly(out, kind, type, value))
+        return MP_OK;
     if (!mp__buffer_reserve(out, MP__FRAME_SHORT))
         return mp__fault_set(fault, MP_ENOMEM, 0, out->fixed ? "the buffer is full" : "not enough memory");
     out->size += MP__FRAME_SHORT;
@@ -90,7 +87,7 @@ bool mp__frame_write_raw(mp__buffer *out, unsigned kind, const void *bytes, size
         return false;
     uint8_t *at = out->data + out->size;
     if (header == MP__FRAME_SHORT)
-        store_short(at, kind, size);
+        mp__frame_store_short(at, kind, size);
     else
         store_long(at, kind, size, size);
     if (size > 0)

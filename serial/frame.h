@@ -13,6 +13,7 @@
 #include "serial/buffer.h"
 #include "serial/fault.h"
 #include <millpond/type.h>
+#include <string.h>
 
 enum {
     MP__FRAME_SHORT = 4,
@@ -67,6 +68,7 @@ typedef struct mp__frame {
     const uint8_t *data; /* payload; borrowed until the next call on the reader. 64-byte aligned when `block` is there */
     mp__block *block;    /* of a frame with a long header, or too large for the buffer: the reader's, freed at its next
                             call, unless mp__decode_result takes it out of the reader */
+    size_t row;          /* bytes: it is a value of a row, and stands as in memory; 0: it is msgpack (row.h) */
     struct mp__frame_reader *reader;
 } mp__frame;
 
@@ -100,6 +102,23 @@ void mp__frame_reader_filled(mp__frame_reader *reader, size_t bytes);
 /* The next whole frame. False: more bytes are needed, or the reader is broken (`status` != MP_OK): a kind that is not
  * accepted, a size over the limit (checked before memory is taken), a control part larger than the payload. */
 bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame);
+
+/* More frames of the kind of a small one that was the last to be given out: how many follow it without a gap, `most` at most. They
+ * count as given out; mp__frame_follow goes from one to the next. */
+size_t mp__frame_reader_more(mp__frame_reader *reader, const mp__frame *frame, size_t most);
+
+static inline void mp__frame_follow(mp__frame *frame)
+{
+    uint32_t header;
+    const uint8_t *next = frame->data + frame->size;
+    if (frame->row) {
+        frame->data = next;
+        return;
+    }
+    memcpy(&header, next, sizeof header);
+    frame->data = next + MP__FRAME_SHORT;
+    frame->size = frame->control = header >> 4;
+}
 
 /* True if the stream may end here: no frame is half read. */
 bool mp__frame_reader_whole(const mp__frame_reader *reader);

@@ -1,7 +1,9 @@
-/* Reading an integer of the wire, inline: it is most of what most structs are made of. */
+/* Numbers of the wire, read and written inline: they are most of what most structs are made of. */
 #ifndef MP__SERIAL_NUMBER_H
 #define MP__SERIAL_NUMBER_H
 #include "serial/wire.h"
+
+/* --- reading --- */
 
 /* `bits` is its two's complement; unsigned ones over INT64_MAX are not `negative`. */
 typedef struct mp__integer {
@@ -79,8 +81,27 @@ static inline const uint8_t *mp__read_float64(const uint8_t *p, const uint8_t *e
     return p + 9;
 }
 
-/* Reads a double in the form in which the encoder writes it, and integers in all their forms. NULL: it is something else, or
- * does not fit, or is cut short: mp__decode_number finds out. */
+static inline const uint8_t *mp__read_float32(const uint8_t *p, const uint8_t *end, uint8_t *to)
+{
+    if (*p != MP__WIRE_FLOAT32 || end - p < 5)
+        return NULL;
+    uint32_t bits;
+    memcpy(&bits, p + 1, sizeof bits);
+    bits = __builtin_bswap32(bits);
+    memcpy(to, &bits, sizeof bits);
+    return p + 5;
+}
+
+static inline const uint8_t *mp__read_bool(const uint8_t *p, uint8_t *to)
+{
+    if (*p != MP__WIRE_FALSE && *p != MP__WIRE_TRUE)
+        return NULL;
+    *to = *p & 1;
+    return p + 1;
+}
+
+/* Reads floats and bools in the form in which the encoder writes them, and integers in all their forms. NULL: it is something else,
+ * or does not fit, or is cut short: mp__decode_number finds out. And mp_none. */
 __attribute__((always_inline)) static inline const uint8_t *mp__read_number(const uint8_t *p, const uint8_t *end,
                                                                             const mp_type *type, uint8_t *to)
 {
@@ -96,8 +117,90 @@ __attribute__((always_inline)) static inline const uint8_t *mp__read_number(cons
     case MP__KEY(MP__UINT, 4): return mp__read_as(p, end, to, false, 4);
     case MP__KEY(MP__UINT, 8): return mp__read_as(p, end, to, false, 8);
     case MP__KEY(MP__FLOAT, 8): return mp__read_float64(p, end, to);
+    case MP__KEY(MP__FLOAT, 4): return mp__read_float32(p, end, to);
+    case MP__KEY(MP__BOOL, 1): return mp__read_bool(p, to);
+    case MP__KEY(MP__NONE, 1): *to = 0; return *p == MP__WIRE_NIL ? p + 1 : NULL;
     default: return NULL;
     }
 }
+
+/* --- writing: the put functions need MP__NUMBER_MAX bytes of room and write the shortest form, as msgpack-c does --- */
+
+/* `first` is that of the 1-byte form, `step` 0 to 3 says 1, 2, 4 or 8 bytes. Eight are written, whatever is used. */
+static inline uint8_t *mp__put_wide(uint8_t *p, int first, int step, uint64_t value)
+{
+    unsigned width = 1u << step;
+    *p = (uint8_t)(first + step);
+    mp__store_be64(p + 1, value << (64 - 8 * width));
+    return p + 1 + width;
+}
+
+static inline uint8_t *mp__put_uint(uint8_t *p, uint64_t value)
+{
+    if (value < 0x80) {
+        *p = (uint8_t)value;
+        return p + 1;
+    }
+    return mp__put_wide(p, MP__WIRE_UINT8, (value > 0xffu) + (value > 0xffffu) + (value > 0xffffffffu), value);
+}
+
+static inline uint8_t *mp__put_int(uint8_t *p, int64_t value)
+{
+    if (value >= 0)
+        return mp__put_uint(p, (uint64_t)value);
+    if (value >= -32) {
+        *p = (uint8_t)value;
+        return p + 1;
+    }
+    uint64_t size = ~(uint64_t)value;
+    return mp__put_wide(p, MP__WIRE_INT8, (size > 0x7fu) + (size > 0x7fffu) + (size > 0x7fffffffu), (uint64_t)value);
+}
+
+static inline uint8_t *mp__put_float(uint8_t *p, const uint8_t *from)
+{
+    uint32_t bits;
+    memcpy(&bits, from, sizeof bits);
+    bits = __builtin_bswap32(bits);
+    *p = MP__WIRE_FLOAT32;
+    memcpy(p + 1, &bits, sizeof bits);
+    return p + 1 + sizeof bits;
+}
+
+static inline uint8_t *mp__put_double(uint8_t *p, const uint8_t *from)
+{
+    *p = MP__WIRE_FLOAT64;
+    mp__store_be64(p + 1, mp__load_le64(from));
+    return p + 9;
+}
+
+#define MP__PUT_INTEGER(T, put)                                                                                            \
+    {                                                                                                                      \
+        T number;                                                                                                          \
+        memcpy(&number, from, sizeof number);                                                                              \
+        return put(p, number);                                                                                             \
+    }
+
+/* Numbers and mp_none. NULL: neither, or a bool that is none. */
+__attribute__((always_inline)) static inline uint8_t *mp__put_number(uint8_t *p, const mp_type *type, const uint8_t *from)
+{
+    switch (MP__KEY(type->kind, type->size)) {
+    case MP__KEY(MP__INT, 1): MP__PUT_INTEGER(int8_t, mp__put_int)
+    case MP__KEY(MP__INT, 2): MP__PUT_INTEGER(int16_t, mp__put_int)
+    case MP__KEY(MP__INT, 4): MP__PUT_INTEGER(int32_t, mp__put_int)
+    case MP__KEY(MP__INT, 8): MP__PUT_INTEGER(int64_t, mp__put_int)
+    case MP__KEY(MP__UINT, 1): MP__PUT_INTEGER(uint8_t, mp__put_uint)
+    case MP__KEY(MP__UINT, 2): MP__PUT_INTEGER(uint16_t, mp__put_uint)
+    case MP__KEY(MP__UINT, 4): MP__PUT_INTEGER(uint32_t, mp__put_uint)
+    case MP__KEY(MP__UINT, 8): MP__PUT_INTEGER(uint64_t, mp__put_uint)
+    case MP__KEY(MP__CHAR, 1): MP__PUT_INTEGER(char, mp__put_int)
+    case MP__KEY(MP__FLOAT, 4): return mp__put_float(p, from);
+    case MP__KEY(MP__FLOAT, 8): return mp__put_double(p, from);
+    case MP__KEY(MP__NONE, 1): *p = MP__WIRE_NIL; return p + 1;
+    case MP__KEY(MP__BOOL, 1): *p = (uint8_t)(MP__WIRE_FALSE + (*from & 1)); return *from > 1 ? NULL : p + 1;
+    default: return NULL;
+    }
+}
+
+#undef MP__PUT_INTEGER
 
 #endif

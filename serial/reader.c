@@ -18,7 +18,7 @@ void mp__frame_reader_init(mp__frame_reader *reader, uint32_t kinds, uint64_t li
 void mp__frame_reader_fini(mp__frame_reader *reader)
 {
     free(reader->buffer);
-    free(reader->block);
+    mp__block_free(reader->block);
     *reader = (mp__frame_reader){.status = MP_EINVAL};
 }
 
@@ -33,7 +33,7 @@ static void let_go(mp__frame_reader *reader)
 {
     if (reader->state != MP__READER_GAVE_LARGE)
         return;
-    free(reader->block); /* NULL when a result took it */
+    mp__block_free(reader->block); /* NULL when a result took it */
     reader->block = NULL;
     reader->state = MP__READER_SMALL;
 }
@@ -75,11 +75,9 @@ static found read_header(mp__frame_reader *reader, mp__frame *frame, size_t *hea
 /* A block for the frame, with what is there of it. Behind the payload stays room for the zero that ends a text. */
 static bool begin_large(mp__frame_reader *reader, const mp__frame *frame, size_t header)
 {
-    size_t whole = (MP__BLOB_ALIGN + frame->size + 1 + MP__BLOB_ALIGN - 1) & ~(size_t)(MP__BLOB_ALIGN - 1);
-    mp__block *block = mp__memory.aligned_alloc(MP__BLOB_ALIGN, whole);
+    mp__block *block = mp__block_allocate(MP__BLOB_ALIGN + frame->size + 1, MP__BLOB_ALIGN);
     if (!block)
         return fail(reader, MP_ENOMEM);
-    *block = (mp__block){.next = block};
     size_t there = reader->end - reader->begin - header, taken = there < frame->size ? there : frame->size;
     memcpy(mp__block_payload(block), reader->buffer + reader->begin + header, taken);
     reader->begin += header + taken;
@@ -117,6 +115,25 @@ bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame)
     frame->data = reader->buffer + reader->begin + header;
     reader->begin += header + frame->size;
     return true;
+}
+
+size_t mp__frame_reader_more(mp__frame_reader *reader, const mp__frame *frame, size_t most)
+{
+    if (reader->state != MP__READER_SMALL)
+        return 0;
+    const uint8_t *at = reader->buffer + reader->begin, *end = reader->buffer + reader->end;
+    size_t count = 0;
+    while (count < most && end - at >= MP__FRAME_SHORT) {
+        uint32_t header;
+        memcpy(&header, at, sizeof header);
+        size_t payload = header >> 4; /* that of a long header is more than a buffer holds */
+        if ((header & 15u) != frame->kind || payload > (size_t)(end - at) - MP__FRAME_SHORT || payload > reader->limit)
+            break;
+        at += MP__FRAME_SHORT + payload;
+        count++;
+    }
+    reader->begin = (size_t)(at - reader->buffer);
+    return count;
 }
 
 /* What is left in the buffer is the beginning of a frame that fits: it moves to the front. */

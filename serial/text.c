@@ -28,3 +28,41 @@ void mp__text_format(char *text, size_t size, const char *format, va_list argume
     if (last + character_length((uint8_t)text[last]) > size - 1)
         text[last] = 0;
 }
+
+/* Bytes that still fit, beside the zero. */
+static size_t sink_room(const mp__sink *sink)
+{
+    return sink->length + 1 < sink->size ? sink->size - 1 - sink->length : 0;
+}
+
+mp__sink mp__sink_over(char *text, size_t size)
+{
+    if (size > 0)
+        text[0] = 0;
+    return (mp__sink){text, size, 0};
+}
+
+void mp__sink_bytes(mp__sink *sink, const char *bytes, size_t count)
+{
+    size_t room = sink_room(sink), kept = count <= room ? count : mp__text_whole(bytes, room);
+    if (room > 0) {
+        memcpy(sink->text + sink->length, bytes, kept);
+        sink->text[sink->length + kept] = 0;
+    }
+    sink->length += count;
+}
+
+void mp__sink_print(mp__sink *sink, const char *format, ...)
+{
+    size_t room = sink_room(sink);
+    char *at = room > 0 ? sink->text + sink->length : NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(at, room > 0 ? room + 1 : 0, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        return;
+    if (room > 0 && (size_t)length > room)
+        at[mp__text_whole(at, room)] = 0; /* may lose one character more than it must */
+    sink->length += (size_t)length;
+}

@@ -47,13 +47,19 @@ _Static_assert(sizeof(mp_any) == sizeof(mp__datum) && offsetof(mp_any, size) == 
 _Static_assert(sizeof(mp_span_int) == sizeof(mp__datum) && offsetof(mp_span_int, count) == offsetof(mp__datum, size),
                "span");
 
-/* One number for kind and size, to switch on; it can be that of a number only where mp__is_number. */
+/* One number for kind and size, to switch on; it can be that of a number, or of mp_none, only where mp__is_plain. */
 #define MP__KEY(kind, size) (((uint32_t)(kind) << 4) | (uint32_t)(size))
 
 _Static_assert(MP__INT < MP__BOOL && MP__UINT < MP__BOOL && MP__CHAR < MP__BOOL && MP__FLOAT < MP__BOOL, "numbers first");
 static inline bool mp__is_number(const mp_type *type)
 {
     return type->kind <= MP__BOOL;
+}
+
+/* Numbers, and nothing at all: one short form, no memory. */
+static inline bool mp__is_plain(const mp_type *type)
+{
+    return mp__is_number(type) || type->kind == MP__NONE;
 }
 
 /* Arrays of these go as one binary field. */

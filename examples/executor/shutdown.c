@@ -17,9 +17,9 @@ int main(int argc, char **argv)
     int y = 0;
     MP_WITH_EXECUTOR (executor, .kind = kind, .max_workers = 2) {
         mp_future *before = mp_submit(executor, square, (&(int){7}));
-        mp_executor_shutdown(executor, true, false); /* wait=True, cancel_futures=False */
+        mp_executor_shutdown(executor); /* .wait = true, .cancel_futures = false */
         printf("done: %d\n", mp_future_done(before));
-        mp_executor_shutdown(executor, true, false); /* once more does no harm; nor does the end of the block */
+        mp_executor_shutdown(executor); /* once more does no harm; nor does the end of the block */
 
         mp_future *after = mp_submit(executor, square, (&(int){8})); /* RuntimeError; here a future that says why */
         printf("after shutdown: %s\n", mp_status_name(mp_future_result(after, &y, MP_FOREVER)));

@@ -35,7 +35,7 @@ int main(void)
         free_ten(futures);
 
         submit_ten(executor, &counter, futures);
-        mp_executor_shutdown(executor, true, false); /* wait=True, cancel_futures=False */
+        mp_executor_shutdown(executor);
         printf("shutdown: %d have counted\n", atomic_load(&counter));
         free_ten(futures);
     }

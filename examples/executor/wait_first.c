@@ -40,7 +40,7 @@ int main(void)
 
         sem_wait(&asked); /* now both workers wait for a silent server, ... */
         sem_wait(&asked);
-        mp_executor_shutdown(executor, false, true);
+        mp_executor_shutdown(executor, .wait = false, .cancel_futures = true);
         for (int i = 0; i < 6; i++)
             cancelled += mp_future_cancelled(futures[i]);
         printf("%d were not asked any more\n", cancelled); /* ... and the others never are */

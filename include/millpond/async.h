@@ -31,6 +31,7 @@ typedef struct mp_async_options {
                                                               map: void (*)(const output *, size_t n, void *user) */
     void (*error_callback)(const mp_error *, void *user);
     void *user;                                            /* for both; not looked at */
+    MP__POLICY                                             /* see policy.h */
 } mp_async_options;
 
 /* mp_pool_apply_async(pool, task, &input, .callback = f, .error_callback = g, .user = p): given, end it with mp_async_free.
@@ -53,7 +54,7 @@ MP__API mp_status mp_async_wait(mp_async *async, double timeout);
  * What they point to is the handle's, borrowed until it is freed; mp_free of them does nothing but zero them. May be
  * called again. NULL: not wanted. The status is that of the call: MP_OK, or that of the failed item with the smallest
  * index, whose places are zero while the others have their results; or as mp_async_wait, and MP_ETYPE (`out` points to
- * something of another size than a result): `out` is not touched. An item's own MP_ETIMEDOUT cannot be: see mp_fail.
+ * something of another size than a result): `out` is not touched. An item whose own time was up is MP_EOVERTIME.
  * Python: AsyncResult.get. */
 MP__API mp_status mp_async_get_sized(mp_async *async, void *out, size_t size, double timeout);
 
@@ -71,10 +72,18 @@ MP__API const mp_error *mp_async_error(mp_async *async);
  * Borrowed until the handle is freed. */
 MP__API const mp_status *mp_async_statuses(mp_async *async);
 
-/* Ends every item that has not started with MP_ECANCELLED; what runs goes on, and can see it (mp_call_cancelled). Those
- * that were already sent to a worker are taken back from it: the handle completes when that is done and what runs has
- * ended. MP_OK, also when it was complete; MP_EINVAL; MP_EFOREIGN. Does not wait. Python has no such call. */
+typedef struct mp_cancel_options {
+    bool force; /* also what runs */
+    char mp__end;
+} mp_cancel_options;
+
+/* mp_async_cancel(async, .force = true): ends every item that has not started with MP_ECANCELLED; what runs goes on, and
+ * can see it (mp_call_cancelled). With `.force` it is ended as well, as if its time were up, and is MP_ECANCELLED then
+ * (policy.h; on a thread it is told, no more). Items that were already sent to a worker are taken back from it: the handle
+ * completes when that is done and what runs has ended. MP_OK, also when it was complete; MP_EINVAL; MP_EFOREIGN. Does not
+ * wait. Python has no such call. */
 MP__API mp_status mp_async_cancel(mp_async *async);
+MP__API mp_status mp_async_cancel_with(mp_async *async, const mp_cancel_options *options);
 
 /* A descriptor that polls readable from when the call is ready: for poll, epoll, libuv, GLib. Owned by the handle: neither
  * read nor close it. -1: none to be had, or not a handle of this process. */
@@ -93,6 +102,9 @@ typedef struct mp__unsized {
 
 #ifndef __cplusplus
 #define MP__SIZE_AT(out) sizeof(*_Generic((out), void *: (mp__unsized *)0, default: (out)))
+
+#define mp_async_cancel(...) MP__ASYNC_CANCEL(__VA_ARGS__, .mp__end = 0)
+#define MP__ASYNC_CANCEL(async, ...) mp_async_cancel_with((async), &(mp_cancel_options){__VA_ARGS__})
 
 #define mp_async_get(async, out, timeout) mp_async_get_sized((async), (out), MP__SIZE_AT(out), (timeout))
 
@@ -124,11 +136,12 @@ typedef struct mp__unsized {
     void (*error_callback)(const mp_error *, void *);                                                                      \
     void *user;                                                                                                            \
     ptrdiff_t chunksize;                                                                                                   \
+    MP__POLICY                                                                                                             \
     char mp__end;
 #define MP__ASYNC_OPTIONS                                                                                                  \
     {                                                                                                                      \
         .chunksize = mp__told.chunksize, .callback = (void (*)(void))mp__told.callback,                                    \
-        .error_callback = mp__told.error_callback, .user = mp__told.user                                                   \
+        .error_callback = mp__told.error_callback, .user = mp__told.user, MP__POLICY_OF(mp__told)                          \
     }
 
 #endif /* C */

@@ -15,23 +15,36 @@ MP__BEGIN
 typedef struct mp_executor mp_executor;
 
 typedef struct mp_executor_options {
-    mp_kind kind;    /* 0: MP_PROCESSES */
-    int max_workers; /* 0: for threads min(32, mp_cpu_count() + 4), for processes mp_cpu_count(). One starts at once, the
-                                       others when something is submitted and none idles */
+    mp_kind kind;    /* as mp_pool_options: 0: MILLPOND says it, else MP_PROCESSES */
+    int max_workers; /* 0: MILLPOND says it, else for threads min(32, mp_cpu_count() + 4), for processes mp_cpu_count(). One starts
+                        at once, the others when something is submitted and none idles */
     const char *thread_name_prefix; /* as mp_pool_options, and so are the next four */
     mp_start_method start_method;
     mp_hook initializer;
     mp_hook finalizer;
     ptrdiff_t max_tasks_per_child;
     ptrdiff_t max_queue; /* how many of its futures may be not done; then mp_submit waits for one. 0: any number */
+    double timeout;      /* these ten: as mp_pool_options */
+    int retries;
+    unsigned retry_on;
+    double retry_delay;
+    double grace;
+    mp_limits limits;
+    uint64_t maxrss;
+    mp_output output;
+    mp_interrupt_action interrupt;
+    double spin;
+    int *argc;           /* as mp_pool_options */
+    char **argv;
     bool break_on_crash; /* a worker that dies breaks the executor, as in Python: what it ran is MP_ECRASHED, all else MP_EBROKEN */
     mp_error *error;     /* filled when opening fails, and zeroed when not; borrowed; NULL: not wanted */
     char mp__end;
 } mp_executor_options;
 
 typedef struct mp_submit_options {
-    double timeout; /* how long to wait for room, where `.max_queue` is set; 0: for ever */
-    bool nowait;    /* do not wait for room */
+    double room_timeout; /* how long to wait for room, where `.max_queue` is set; 0: for ever */
+    bool nowait;         /* do not wait for room */
+    MP__POLICY           /* see policy.h */
     char mp__end;
 } mp_submit_options;
 
@@ -39,6 +52,10 @@ typedef struct mp_executor_map_options {
     double timeout;       /* seconds from this call until the last result must be there; 0: no deadline */
     ptrdiff_t chunksize;  /* how many items travel together; 0: chosen */
     ptrdiff_t buffersize; /* how many may be submitted and not read; 0: all are submitted in this call */
+    double item_timeout;  /* how long an item may run: `.timeout` of other calls, which Python uses for something else here */
+    int retries;          /* these three: see policy.h */
+    unsigned retry_on;
+    double retry_delay;
     char mp__end;
 } mp_executor_map_options;
 
@@ -73,11 +90,18 @@ MP__API mp_future *mp_future_then_task(mp_future *future, mp_executor *executor,
 MP__API mp_iter *mp_executor_map_task(mp_executor *executor, const mp_task *task, const void *items, size_t n,
                                       const mp_executor_map_options *options);
 
-/* Refuses new work; with `cancel_futures` cancels what has not started; with `wait` waits until all its futures are done,
- * their callbacks have run and, if they are its own, the workers have left. Again is fine. From a callback or task of its
- * own it does not wait. MP_OK; MP_EINVAL; MP_EFOREIGN; MP_EDEADLK: it would have waited for itself. Python:
- * Executor.shutdown. */
+typedef struct mp_shutdown_options {
+    bool wait; /* the macro's default is true, as Python's */
+    bool cancel_futures;
+} mp_shutdown_options;
+
+/* mp_executor_shutdown(executor), mp_executor_shutdown(executor, .wait = false, .cancel_futures = true), or both without their
+ * names, in this order: refuses new work; with `cancel_futures` cancels what has not started; with `wait` waits until all its
+ * futures are done, their callbacks have run and, if they are its own, the workers have left. Again is fine. From a callback or
+ * task of its own it does not wait. `options` is borrowed; NULL: as if none was named. MP_OK; MP_EINVAL; MP_EFOREIGN; MP_EDEADLK:
+ * it would have waited for itself. Python: Executor.shutdown. */
 MP__API mp_status mp_executor_shutdown(mp_executor *executor, bool wait, bool cancel_futures);
+MP__API mp_status mp_executor_shutdown_with(mp_executor *executor, const mp_shutdown_options *options);
 
 /* Shuts it down and ends its workers: SIGTERM, a second later SIGKILL; or SIGKILL at once. What has no result yet gets
  * MP_ETERMINATED. Threads: what runs goes on to its end. Does not wait. MP_OK; MP_EINVAL: no executor, or it has no
@@ -90,6 +114,10 @@ MP__API void mp_executor_free(mp_executor **executor);
 
 /* The pool below: for mp_pool_get_stats, and to use both faces at once. Borrowed. */
 MP__API mp_pool *mp_executor_pool(mp_executor *executor);
+
+/* How many workers it may have: `.max_workers`, or what was chosen for it; of a shared pool, as many as that has now. 0: no executor,
+ * or another process's. Does not wait. Python: ThreadPoolExecutor._max_workers, which everybody reads. */
+MP__API int mp_executor_max_workers(mp_executor *executor);
 
 /* What MP_WITH_EXECUTOR is made of. */
 MP__API mp_executor *mp__executor_enter(const mp_executor_options *options);
@@ -115,6 +143,20 @@ MP__END
 #define MP__EXECUTOR_MAP(executor, f, items, n, ...)                                                                       \
     ((void)sizeof(mp__check_##f((items), (mp__output_of_##f *)0)),                                                         \
      mp_executor_map_task((executor), &mp__task_##f, (items), (n), &(mp_executor_map_options){__VA_ARGS__}))
+
+/* A default that is not zero: where one option is named it is assigned, for to initialize a member twice is a warning. */
+#define mp_executor_shutdown(...)                                                                                          \
+    MP__SHUTDOWN(__VA_ARGS__, MP__SHUTDOWN_BOTH, MP__SHUTDOWN_ONE, MP__SHUTDOWN_NONE, 0)(__VA_ARGS__)
+#define MP__SHUTDOWN(executor, first, second, which, ...) which
+#define MP__SHUTDOWN_NONE(executor) mp_executor_shutdown_with((executor), NULL)
+#define MP__SHUTDOWN_ONE(executor, option)                                                                                 \
+    __extension__({                                                                                                        \
+        mp_shutdown_options mp__told = {true, false};                                                                      \
+        mp__told option;                                                                                                   \
+        mp_executor_shutdown_with((executor), &mp__told);                                                                  \
+    })
+#define MP__SHUTDOWN_BOTH(executor, first, second)                                                                         \
+    mp_executor_shutdown_with((executor), &(mp_shutdown_options){first, second})
 
 /* MP_WITH_EXECUTOR (executor, ...) { ... }: Python's `with ThreadPoolExecutor() as executor`: waits for everything that
  * was submitted, on every way out of the block. If it cannot be opened the block is skipped, as MP_WITH_POOL. */

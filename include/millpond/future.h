@@ -17,9 +17,12 @@
 MP__BEGIN
 typedef struct mp_future mp_future;
 
-/* Tries to cancel it. True: it is CANCELLED, now or already; a task that had not started never starts. False: it runs, or
- * is FINISHED. Does not wait. Its callbacks run. Python: Future.cancel. */
+/* mp_future_cancel(future, .force = true): tries to cancel it. True: it is CANCELLED, now or already; a task that had not started
+ * never starts. False: it runs, or is FINISHED. With `.force` one that runs in a worker process is CANCELLED too, and ended, as when
+ * its time were up (policy.h); one that runs on a thread is told (mp_call_cancelled), and the answer is false. Does not wait. Its
+ * callbacks run. Python: Future.cancel, which has no force. */
 MP__API bool mp_future_cancel(mp_future *future);
+MP__API bool mp_future_cancel_with(mp_future *future, const mp_cancel_options *options);
 
 /* What state it is in. Do not wait. Python: Future.cancelled, running, done. */
 MP__API bool mp_future_cancelled(mp_future *future);
@@ -41,8 +44,8 @@ MP__API const mp_error *mp_future_exception(mp_future *future, double timeout);
  * they were added, on the callback thread of its pool; for a future of one's own on the thread that sets its result or
  * cancels it. If everything of it is over already: now, on this thread, while others may run on theirs. One that ends its
  * thread has returned. mp_future_result may return before they run. Inside one every call works, but mp_executor_shutdown
- * with wait and mp_executor_free of its own executor do not wait. MP_OK; MP_ENOMEM; MP_EINVAL; MP_EFOREIGN. Python:
- * Future.add_done_callback. */
+ * with wait and mp_executor_free of its own executor do not wait. MP_OK; MP_ENOMEM; MP_ESYSTEM: no thread for callbacks;
+ * MP_EINVAL; MP_EFOREIGN. Python: Future.add_done_callback. */
 MP__API mp_status mp_future_add_done_callback(mp_future *future, void (*callback)(mp_future *future, void *user),
                                               void *user);
 
@@ -50,6 +53,9 @@ MP__API mp_status mp_future_add_done_callback(mp_future *future, void (*callback
  * goes on and its callbacks run. NULL is fine. */
 MP__API mp_future *mp_future_ref(mp_future *future);
 MP__API void mp_future_free(mp_future **future);
+
+/* The same with each of an array: all are NULL then. The array itself is borrowed; a NULL in it is fine. */
+MP__API void mp_futures_free(mp_future **futures, size_t n);
 
 /* --- futures of one's own: for who produces results without an executor, and for tests ------------------------------------ */
 
@@ -62,7 +68,7 @@ MP__API mp_future *mp_future_new_of(const mp_type *type);
 MP__API bool mp_future_set_running_or_notify_cancel(mp_future *future);
 
 /* Finishes it, from PENDING or RUNNING. The value is copied with all it points to, the error likewise (its status must not
- * be MP_OK). MP_OK; MP_EDONE: it is done already, or an executor's; MP_ENOMEM, MP_EINVAL. Python: Future.set_result,
+ * be MP_OK; MP_ETIMEDOUT and MP_END, which calls that wait say for themselves, become MP_EFAILED, as from a task). MP_OK; MP_EDONE: it is done already, or an executor's; MP_ENOMEM, MP_EINVAL. Python: Future.set_result,
  * set_exception. */
 MP__API mp_status mp_future_set_result(mp_future *future, const void *value);
 MP__API mp_status mp_future_set_exception(mp_future *future, const mp_error *error);
@@ -104,6 +110,8 @@ MP__API mp_future *mp_when_any(mp_future *const *futures, size_t n, double timeo
 MP__END
 
 #ifndef __cplusplus
+#define mp_future_cancel(...) MP__FUTURE_CANCEL(__VA_ARGS__, .mp__end = 0)
+#define MP__FUTURE_CANCEL(future, ...) mp_future_cancel_with((future), &(mp_cancel_options){__VA_ARGS__})
 #define mp_future_result(future, out, timeout) mp_future_result_sized((future), (out), MP__SIZE_AT(out), (timeout))
 #endif /* C */
 #endif

@@ -28,6 +28,7 @@ typedef struct mp_imap_options {
     size_t bufferbytes;   /* how many bytes these may take, inputs and results; 0: 16 MiB. One item may always be on its way */
     FILE *progress;       /* a line about how far it is, at most twice a second, written by who reads; borrowed until the end */
     void (*release)(void *user); /* called once when the generator will not be called again, on whichever thread; for `user` */
+    MP__POLICY                   /* see policy.h; the deadline counts from the call, and ends the input as well */
     char mp__end;
 } mp_imap_options;
 

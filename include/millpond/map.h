@@ -11,6 +11,7 @@ typedef struct mp_map_options {
     mp_status *statuses; /* one for each item, written unless an argument was wrong; borrowed; NULL: not wanted */
     mp_error *errors;    /* likewise; zero where the item succeeded; borrowed; NULL: not wanted */
     mp_error *error;     /* the call's own error, or the failed item's with the smallest index; borrowed; NULL: not wanted */
+    MP__POLICY           /* .timeout .deadline .retries .retry_on .retry_delay .stop_at .stop_at_percent: see policy.h */
     char mp__end;
 } mp_map_options;
 

@@ -24,16 +24,32 @@
 #ifndef MILLPOND_POOL_H
 #define MILLPOND_POOL_H
 #include <millpond/error.h>
+#include <millpond/policy.h>
 #include <millpond/task.h>
-
-#define MP_FOREVER 1e300 /* seconds */
 
 MP__BEGIN
 typedef struct mp_pool mp_pool;
 
+/* What workers are. MP_SERIAL is for debuggers and valgrind: there is one worker, and it has no thread. Whoever hands items in runs
+ * them, one after the other, before that call returns: below the task the stack shows the line that submitted it, and each run of the
+ * program does the same in the same order. So
+ * - map and apply run their items; async calls and futures are done when the call returns that submits them, retries and the time
+ *   between them included. A stream has run as many items as there is room for when it is opened; reading makes room, and runs what
+ *   fills it. A generator's items run on the thread that reads, or on the generator's own while nobody waits for one.
+ * - when several threads use the pool, one at a time runs items, others' too; these wait only for what they ask for.
+ * - what a task hands in to its own pool runs behind it; to wait for that there is MP_EDEADLK, as on a pool of one thread.
+ * - a task that waits for what its submitter does next waits for ever.
+ * - time-outs and cancel are as for threads: the task can see them (mp_call_cancelled), and the item ends when it returns. How long a
+ *   call may wait is looked at between items. Callbacks run on a thread of their own, as always.
+ * - tasks, initializer and finalizer run with the signals of the thread that calls, and cancellation off. Close, terminate, resize,
+ *   join and whatever else makes a worker begin or leave may run these two. A task that crashes is where the debugger stops; one that
+ *   calls pthread_exit ends the program (SIGABRT).
+ * - `.processes` and mp_pool_resize are taken, and there is one worker. */
 typedef enum mp_kind {
-    MP_PROCESSES = 0, /* multiprocessing.Pool: a task that crashes costs its item */
-    MP_THREADS,       /* ThreadPool: nothing is serialized; a task that crashes takes the program with it */
+    MP_DEFAULT_KIND = 0, /* as MILLPOND says, see below; else MP_PROCESSES */
+    MP_PROCESSES,        /* multiprocessing.Pool: a task that crashes costs its item */
+    MP_THREADS,          /* ThreadPool: nothing is serialized; a task that crashes takes the program with it */
+    MP_SERIAL,           /* as threads, but on the thread that calls; see above */
 } mp_kind;
 
 /* How worker processes come to be. MP_FORK: from a copy of this program, made when the pool opens: they see its memory as it was
@@ -50,10 +66,37 @@ typedef struct mp_hook {
     const void *input; /* copied when the pool opens */
 } mp_hook;
 
+/* What worker processes may use, each for itself, over its whole life: setrlimit(2) in it. 0: as much as the program may; more than
+ * that cannot be given (opening fails). Threads: must be zero. */
+typedef struct mp_limits {
+    uint64_t address_space; /* bytes of memory it may map: then malloc fails, and what does not mind that crashes */
+    uint64_t cpu_time;      /* seconds of CPU: then it is ended (SIGXCPU), and the item that it runs is MP_ECRASHED */
+    uint64_t file_size;     /* bytes of each file that it writes: SIGXFSZ */
+    uint64_t core;          /* bytes of a core file; MP_NO_CORE: none is written */
+} mp_limits;
+#define MP_NO_CORE UINT64_MAX
+
+#define MP_NO_SPIN (-1.0) /* for `.spin` */
+
+/* What workers write to standard output and error. MP_OUTPUT_INHERIT: goes where the program's goes, as it comes;
+ * what an item has left in stdout's buffer is written before its result is there.
+ * MP_OUTPUT_CAPTURE: is kept until its item has ended, and written soon after that by the program, in one piece: what two items
+ * write never mixes, not even within a line; all of it has been written when mp_pool_join returns. The last of it is in the record
+ * of an item that fails (record.h). Of more than 64 KiB the middle is left out; what an item writes behind 1 MiB is dropped. */
+typedef enum mp_output { MP_OUTPUT_INHERIT = 0, MP_OUTPUT_CAPTURE } mp_output;
+
+/* What Ctrl-C (SIGINT) does. MP_INTERRUPT_STOP: while calls are under way nothing more is started: what has not started is
+ * MP_EINTERRUPTED, what runs is told (mp_call_cancelled) and waited for, the calls return what is done, and new ones are refused
+ * with that status (interrupt.h). A second Ctrl-C ends the program and everything it has started, as the first does where no call
+ * is under way. Only where the program leaves SIGINT alone when the pool opens: a handler of its own stays, and may call
+ * mp_interrupt. With MP_INTERRUPT_LEAVE the pool does nothing about it. Workers never get it: each is in a process group of its
+ * own. */
+typedef enum mp_interrupt_action { MP_INTERRUPT_STOP = 0, MP_INTERRUPT_LEAVE } mp_interrupt_action;
+
 typedef struct mp_pool_options {
-    mp_kind kind;                   /* 0: MP_PROCESSES */
-    int processes;                  /* how many workers, threads too; 0: mp_cpu_count() */
-    mp_start_method start_method;   /* 0: MP_FORK. Threads: must be 0 */
+    mp_kind kind;                   /* 0: the environment says it, else MP_PROCESSES */
+    int processes;                  /* how many workers, threads too; 0: the environment says it, else mp_cpu_count() */
+    mp_start_method start_method;   /* 0: MP_FORK. Threads, serial: must be 0, and so `.limits`, `.maxrss`, `.output` */
     mp_hook initializer;            /* every worker runs it before its first item, replacements too. If it fails while the pool
                                        opens, opening fails with its status and message; later, after six failures in a row
                                        with no worker left, the pool is broken with that message */
@@ -62,10 +105,34 @@ typedef struct mp_pool_options {
     ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items, its replacement being started before it leaves;
                                        0: never. Python counts chunks, we count items */
     const char *thread_name_prefix; /* workers, processes too, are called PREFIX_0, PREFIX_1, ... (the system shows 15 bytes of
-                                       it); at most 40 bytes, copied; NULL: "mp-worker", "mp-thread" */
+                                       it); at most 40 bytes, copied; NULL: "mp-worker", "mp-thread", "mp-serial" */
+    double timeout;                 /* these four: for every item whose call does not say otherwise; see policy.h */
+    int retries;
+    unsigned retry_on;
+    double retry_delay;
+    double grace;                   /* seconds for a task to return once it is told, and from SIGTERM to SIGKILL; 0: 1 second */
+    mp_limits limits;               /* of each worker */
+    uint64_t maxrss;                /* bytes of memory: a worker that has more when an item ends is replaced, as by
+                                       maxtasksperchild, and mp_pool_stats.recycled counts it; 0: no limit. Threads: must be 0 */
+    mp_output output;               /* 0: MP_OUTPUT_INHERIT. Threads: must be 0 */
+    mp_interrupt_action interrupt;  /* 0: MP_INTERRUPT_STOP */
+    double spin;                    /* seconds for which a call that waits for a short item stays awake, and its worker for the
+                                       next one, as long as there are CPUs for both: sleeping and waking takes ten times what the
+                                       call does. 0: 50 us; MP_NO_SPIN: never */
+    int *argc;                      /* these two: the program's arguments, which may say what workers are; see
+                                       mp_pool_from_args. Borrowed; NULL: they say nothing */
+    char **argv;
     mp_error *error;                /* filled when opening fails, and zeroed when not; borrowed; NULL: not wanted */
     char mp__end;
 } mp_pool_options;
+
+/* One program, every kind. What options leave open, the environment says, for pools and executors alike:
+ *
+ *     MILLPOND=serial   MILLPOND=threads   MILLPOND=threads:8   MILLPOND=processes   MILLPOND=processes:4
+ *
+ * The kind counts where `.kind` is 0; the number where there is none in the options either, and the kind is that one. Options that
+ * only processes have (`.start_method`, `.limits`, `.maxrss`, `.output`) mean nothing then where the kind is another. Anything else in
+ * it is MP_EINVAL, with a message that says what there can be, when a pool is opened that asks it. Empty: as if it was not set. */
 
 /* How many workers a pool gets by default: CPUs in the affinity mask, at most the cgroup's CPU quota rounded up, at least 1;
  * the environment variable MILLPOND_CPU_COUNT (1 to 100000) overrules both. Python: os.process_cpu_count, plus the quota. */
@@ -74,11 +141,23 @@ MP__API int mp_cpu_count(void);
 /* mp_pool_open(&pool, .processes = 4, .error = &error): starts a pool and its workers, and waits until they run and their
  * initializers are through. `pool` is given: end it with mp_pool_free. On failure it is NULL and nothing is left behind.
  * With MP_FORK open a pool after loading large read-only data, which workers then share, and, if you can, before starting threads.
- * MP_EINVAL: processes below 0 or above 100000, or MILLPOND_CPU_COUNT is no such number, another option that cannot be, a start
- * method without mp_main; MP_EUNREGISTERED: a hook's task; MP_ENOMEM; MP_ESYSTEM: no process, thread or descriptor to be had;
- * MP_EBROKEN: workers were started, but did not live; MP_EMISMATCH: what was executed is not this program, or does not have the
+ * MP_EINVAL: processes below 0 or above 100000, or MILLPOND_CPU_COUNT is no such number, MILLPOND cannot be read, another option that
+ * cannot be, a start method without mp_main; MP_EUNREGISTERED: a hook's task; MP_ENOMEM; MP_ESYSTEM: no process, thread or descriptor
+ * to be had; MP_EBROKEN: workers were started, but did not live; MP_EMISMATCH: what was executed is not this program, or does not have the
  * same tasks; what the initializer failed with. Blocks for about a millisecond, and while initializers run. Python: Pool(). */
 MP__API mp_status mp_pool_open_with(mp_pool **pool, const mp_pool_options *options) __attribute__((warn_unused_result));
+
+/* mp_pool_from_args(&pool, &argc, argv, .error = &error, ...): mp_pool_open, where the command line may say what MILLPOND says:
+ *
+ *     ./program --millpond=threads:8 input.csv            ./program --millpond serial input.csv
+ *
+ * It goes before the options that stand here, and these before MILLPOND: who hands over his arguments leaves it to them, and what he
+ * says beside is for when they say nothing. The same as `.argc = &argc, .argv = argv` among the options of mp_pool_open, MP_WITH_POOL,
+ * mp_executor_open or MP_WITH_EXECUTOR. `--millpond` and its value are taken out of `argv`, the rest stays in order, argv[argc] is NULL;
+ * all of them are, and the last one counts; "--" and what stands behind it is left alone. Behind mp_main, and before the program
+ * reads its own options. For pools that are opened later it stands in the place of MILLPOND. Statuses, thread and ownership as
+ * mp_pool_open; MP_EINVAL also for a value that is missing or cannot be read: then the arguments are as they were, else they are without
+ * it, even if the pool cannot be opened. `argc` and `argv` are borrowed for the call. MPI_Init(&argc, &argv) takes out its own alike. */
 
 /* Refuses new work from now on; what was accepted still runs. Then workers leave. Never blocks; again is fine.
  * MP_EINVAL: no pool; MP_EFOREIGN. Python: Pool.close. */
@@ -118,6 +197,8 @@ typedef struct mp_pool_stats {
     uint64_t accepted, succeeded, failed, pending; /* items; accepted == succeeded + failed + pending, always */
     uint64_t started, lost;                        /* workers: processes started; those that died unasked */
     uint64_t stale;                                /* replies for items that were not running: dropped */
+    uint64_t retried;                              /* failures behind which the item was to be run again */
+    uint64_t recycled;                             /* workers replaced for `.maxrss` or `.maxtasksperchild` */
     int workers;                                   /* that run now */
     int processes;                                 /* that are wanted */
 } mp_pool_stats;
@@ -136,6 +217,9 @@ MP__END
 
 #define mp_pool_open(...) MP__POOL_OPEN(__VA_ARGS__, .mp__end = 0)
 #define MP__POOL_OPEN(pool, ...) mp_pool_open_with((pool), &(mp_pool_options){__VA_ARGS__})
+#define mp_pool_from_args(pool, count, ...) MP__POOL_FROM_ARGS(pool, count, __VA_ARGS__, .mp__end = 0)
+#define MP__POOL_FROM_ARGS(pool, count, arguments, ...)                                                                    \
+    mp_pool_open_with((pool), &(mp_pool_options){.argc = (count), .argv = (arguments), __VA_ARGS__})
 
 /* MP_WITH_POOL (pool, .processes = 4) { ... }: Python's `with Pool(4) as pool`: terminates and frees the pool on every way
  * out of the block (its end, break, return, goto; not exit or longjmp). If the pool cannot be opened the block is skipped,

@@ -4,7 +4,10 @@
 #include <millpond/version.h>
 
 /* Two failures never mix: *the call failed* (bad argument, closed pool) is the call's return value and no item ran because
- * of it; *an item failed* is that item's status. mp_pool_map returns the status of the first failed item when items failed. */
+ * of it; *an item failed* is that item's status. mp_pool_map returns the status of the first failed item when items failed.
+ * MP_ETIMEDOUT, too, is two things that must not mix: an item whose time was up has it as its status; and calls that wait with a
+ * time-out of their own (mp_async_get, mp_iter_next, mp_future_result) say it when *they* have waited long enough and nothing is
+ * lost. So these, and the errors that they show, say MP_EOVERTIME when it was the item's time. */
 #define MP_STATUS_TABLE(X)                                                                                                 \
     X(MP_OK, 0, "success")                                                                                                 \
     X(MP_EINVAL, 1, "an argument is not valid")                                                                            \
@@ -31,7 +34,9 @@
     X(MP_EDEADLK, 22, "the call would wait for a worker that waits for it")                                                \
     X(MP_EMISMATCH, 23, "the worker was built from other code")                                                           \
     X(MP_EFULL, 24, "there is no room in the queue")                                                                       \
-    X(MP_EDONE, 25, "the future is done already")
+    X(MP_EDONE, 25, "the future is done already")                                                                          \
+    X(MP_EOVERTIME, 26, "the item's time was up")                                                                          \
+    X(MP_EINTERRUPTED, 27, "Ctrl-C came before the item started")
 
 typedef enum mp_status {
 #define MP__STATUS_ENUM(name, code, text) name = (code),

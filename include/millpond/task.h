@@ -11,7 +11,8 @@
  * then (with other start methods: nothing of it), and what it changes there no one else sees. Standard input is empty; the program's other descriptors above 2 are closed, and what is
  * written to a FILE over one fails; a FILE that a task opens it must also close. Standard output is flushed whenever the worker
  * has nothing to do. Signals: handlers of the program are gone, SIGINT is ignored, for the parent decides, SIGTERM ends it. Its
- * stack is as large as that of the thread that opened the pool. It reports failure with mp_fail; if it crashes, exits or is
+ * stack is as large as that of the thread that opened the pool. Processes that it starts end with its worker, which leads a process
+ * group; those that leave that (setsid) with the pool; and they read no terminal. It reports failure with mp_fail; if it crashes, exits or is
  * killed, that fails its item and no other. */
 #ifndef MILLPOND_TASK_H
 #define MILLPOND_TASK_H
@@ -57,6 +58,9 @@ MP__API void *mp_call_alloc(mp_call *call, size_t size);
 MP__API size_t mp_call_item(const mp_call *call);
 MP__API int mp_call_worker(const mp_call *call);
 MP__API const char *mp_call_worker_name(const mp_call *call);
+
+/* Which attempt this is at the item, from 1: see .retries (policy.h). */
+MP__API uint32_t mp_call_attempt(const mp_call *call);
 
 /* True when nobody waits for this item any more: its call was cancelled, its stream freed, its pool terminated. A long task on a
  * thread should look now and then, and return; a worker process is ended anyway when its pool is terminated. Cheap. */

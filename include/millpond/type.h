@@ -44,7 +44,7 @@ typedef struct mp_any {
     size_t size;
 } mp_any;
 
-/* An address, for pools of threads (MP_THREADS) alone: passed as it is; what it points to is neither copied nor freed. A pool of
+/* An address, for pools of threads (MP_THREADS, MP_SERIAL) alone: passed as it is; what it points to is neither copied nor freed. A pool of
  * processes refuses a task that has one anywhere in its input or result (MP_ETYPE), as Python refuses to pickle. */
 typedef struct mp_ptr {
     void *address;

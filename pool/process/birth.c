@@ -2,26 +2,21 @@
  * hold anything. It begins with the protocol's version and the process's id, which no later version will change: so a program
  * that has another millpond than its parent does not take itself for the user's.
  *
- * Written in a forked child, where nothing may be called that takes a lock: digits are put down by hand. */
+ * Written in a forked child, where nothing may be called that takes a lock. */
 #include "pool/process/birth.h"
+#include "pool/process/decimal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { FIELDS = 9, DIGITS = 20 };
-_Static_assert(sizeof MP__BIRTH_VARIABLE + FIELDS * (DIGITS + 1) + MP_NAME_MAX <= MP__BIRTH_MAX, "the longest line");
+enum { FIELDS = 11 };
+_Static_assert(sizeof MP__BIRTH_VARIABLE + FIELDS * (MP__DECIMAL_MAX + 1) + MP_NAME_MAX <= MP__BIRTH_MAX,
+               "the longest line");
 
 static char *put_number(char *at, uint64_t number)
 {
-    char digits[DIGITS];
-    int count = 0;
-    do {
-        digits[count++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    while (count)
-        *at++ = digits[--count];
+    at = mp__decimal_put(at, number);
     *at++ = ' ';
     return at;
 }
@@ -44,7 +39,9 @@ void mp__birth_write(const mp__birth *birth, char text[MP__BIRTH_MAX])
                                (uint64_t)birth->fds[0],
                                (uint64_t)birth->fds[1],
                                (uint64_t)birth->fds[2],
-                               birth->hash};
+                               birth->hash,
+                               (uint64_t)birth->fds[3],
+                               (uint64_t)birth->fds[4]};
     char *at = put_text(text, MP__BIRTH_VARIABLE "=");
     for (int i = 0; i < FIELDS; i++)
         at = put_number(at, fields[i]);
@@ -69,7 +66,7 @@ mp__birth_reading mp__birth_read(const char *text, mp__birth *birth)
                          .pid = (pid_t)fields[1],
                          .parent = (pid_t)fields[3],
                          .place = (uint32_t)fields[4],
-                         .fds = {(int)fields[5], (int)fields[6], (int)fields[7]},
+                         .fds = {(int)fields[5], (int)fields[6], (int)fields[7], (int)fields[9], (int)fields[10]},
                          .hash = fields[8]};
     snprintf(birth->prefix, sizeof birth->prefix, "%s", text);
     return MP__BIRTH_OURS;

@@ -15,7 +15,7 @@ typedef struct mp__birth {
     pid_t pid;    /* of the process that is meant, and no other that may inherit the line */
     pid_t parent; /* a zygote's: the pool's owner; a worker's: the zygote */
     uint32_t place;
-    int fds[MP__CONTROL_FDS]; /* a zygote's: its control socket; a worker's: tasks, results, shared memory */
+    int fds[MP__CONTROL_FDS]; /* a zygote's: its control socket; a worker's: tasks, results, shared memory, output */
     uint64_t hash;            /* of the pool's task table */
     char prefix[MP_NAME_MAX]; /* of workers' names */
 } mp__birth;

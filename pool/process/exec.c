@@ -1,14 +1,17 @@
-/* From fork to exec. What is executed is the descriptor that mp_main has held since the program began, by its name in /proc: the
- * same file, whatever has become of its path.
+/* Executing the program again, on the side of who wants it. What the child does stands in exec_child.c.
  *
- * mp__exec_prepare runs in the program, and is the last to allocate; mp__exec_run runs in a forked child and only makes system
- * calls. Signals are let in as the program had them, for the new program inherits the mask: by then no handler is left that
- * could run. */
+ * The child is not a copy: it runs in this very memory, on a stack of its own, until it has executed, and the thread that made it sleeps
+ * until then; other threads go on. So a program with gigabytes starts workers as fast as a small one. What it must not do to us:
+ *
+ *     - run a handler of the program's: all signals are blocked, and its dispositions, which are its own, are reset before they are let in;
+ *     - be cancelled: a cancellation that is pending for this thread would be taken for the child's, which shares what it is noted in;
+ *     - change memory: it writes `line`, its stack and errno, and nothing else. */
 #include "pool/process/exec.h"
 #include "pool/system.h"
 #include "serial/memory.h"
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,23 +39,24 @@ mp__exec *mp__exec_prepare(int program, char *const *argv)
     return exec;
 }
 
-int mp__exec_run(mp__exec *exec, mp__birth *birth, const sigset_t *mask)
+static pid_t start(mp__execution *execution, int (*be)(void *execution))
 {
-    char path[] = "/proc/self/fd/0123456789";
-    char *at = path + sizeof path - 1;
-    unsigned number = (unsigned)exec->program;
-    do { /* digits from the end; what is left of the number's room is slashes, which a path may have */
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    while (at[-1] != '/')
-        *--at = '/';
-    birth->pid = getpid();
-    mp__birth_write(birth, exec->line);
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
-        if (birth->fds[i] > 2)
-            fcntl(birth->fds[i], F_SETFD, 0);
-    sigprocmask(SIG_SETMASK, mask, NULL);
-    mp__system.execve(path, exec->argv, exec->environment);
-    return errno;
+    int before = errno, cancelling;
+    char *stack = execution->exec->stack + MP__EXEC_STACK; /* it grows down on all machines that Linux has had for long */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
+    pid_t pid = mp__system.clone(be, stack, CLONE_VM | CLONE_VFORK | SIGCHLD, execution);
+    int failed = errno;
+    pthread_setcancelstate(cancelling, NULL);
+    errno = pid < 0 ? failed : before;
+    return pid;
+}
+
+pid_t mp__exec_zygote(mp__execution *execution)
+{
+    return start(execution, mp__exec_be_zygote);
+}
+
+pid_t mp__exec_worker(mp__execution *execution)
+{
+    return start(execution, mp__exec_be_worker);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 enum { FIRST = 3 };
@@ -59,7 +60,8 @@ void mp__inherit_signals(void)
 {
     for (int number = 1; number < NSIG; number++) {
         struct sigaction action;
-        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+        bool set = sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN && action.sa_handler != SIG_DFL;
+        if (set)
             signal(number, SIG_DFL);
     }
     signal(SIGINT, SIG_IGN);

@@ -1,7 +1,7 @@
-/* How the zygote comes to be: forked from whoever opens the pool, before any thread of ours exists; for MP_FORKSERVER it then
- * executes the program again.
+/* How the zygote comes to be: forked from whoever opens the pool, before any thread of ours exists; for MP_FORKSERVER the program is
+ * executed again.
  *
- * All signals are blocked across the fork, so that no handler of the program's runs in the child. One that is executed has to
+ * All signals are blocked meanwhile, so that no handler of the program's runs in the child. One that is executed has to
  * say that it serves before the pool goes on: a program that did not call mp_main would else be taken for a zygote that is
  * slow. It ends: it has said so; it has died, or could not be executed (a packet says why, or its exit code); its time is up. */
 #include "pool/process/launch.h"
@@ -9,7 +9,7 @@
 #include "pool/core.h"
 #include "pool/failure.h"
 #include "pool/main.h"
-#include "pool/process/inheritance.h"
+#include "pool/process/crash.h"
 #include "pool/process/protocol.h"
 #include "pool/process/zygote.h"
 #include "pool/system.h"
@@ -22,34 +22,38 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* In the child. */
-_Noreturn static void execute_zygote(const mp__zygote_config *config)
+/* It is executed at once: the program, however large, is not copied for that. */
+static pid_t execute_zygote(const mp__zygote_config *config)
 {
-    int fds[2] = {config->control, config->exec->program};
-    mp__inherit_descriptors(fds, 2);
-    mp__inherit_signals();
-    config->exec->program = fds[1];
-    mp__birth birth = {.kind = MP__BIRTH_ZYGOTE, .parent = config->owner, .fds = {fds[0]}, .hash = config->wanted_hash};
-    strncpy(birth.prefix, config->name_prefix, sizeof birth.prefix - 1);
-    mp__control failed = {.kind = MP__CONTROL_FAILED};
-    failed.value = mp__exec_run(config->exec, &birth, &config->mask);
-    send(fds[0], &failed, sizeof failed, MSG_NOSIGNAL);
-    _exit(MP__EXIT_SETUP);
+    mp__execution execution = {
+        .exec = config->exec,
+        .birth = {.kind = MP__BIRTH_ZYGOTE, .parent = config->owner, .hash = config->wanted_hash},
+        .mask = &config->mask,
+        .control = config->control,
+        .failed = {.kind = MP__CONTROL_FAILED},
+    };
+    strncpy(execution.birth.prefix, config->name_prefix, sizeof execution.birth.prefix - 1);
+    return mp__exec_zygote(&execution);
+}
+
+static pid_t fork_zygote(const mp__zygote_config *config)
+{
+    fflush(stdout);
+    fflush(stderr);
+    mp__crash_warm_up();
+    pid_t pid = mp__system.fork();
+    if (pid == 0)
+        mp__zygote_run(config);
+    return pid;
 }
 
 /* < 0: errno says why there is none. */
-static pid_t fork_zygote(mp__zygote_config *config, mp_start_method method)
+static pid_t make_zygote(mp__zygote_config *config, mp_start_method method)
 {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &config->mask);
-    fflush(stdout);
-    fflush(stderr);
-    pid_t pid = mp__system.fork();
-    if (pid == 0 && method == MP_FORKSERVER)
-        execute_zygote(config);
-    if (pid == 0)
-        mp__zygote_run(config);
+    pid_t pid = method == MP_FORKSERVER ? execute_zygote(config) : fork_zygote(config);
     int failed = errno;
     pthread_sigmask(SIG_SETMASK, &config->mask, NULL);
     errno = failed;
@@ -143,8 +147,9 @@ mp_status mp__launch_zygote(const mp__launch *launch, pid_t *zygote, int *contro
                                 .tasks = launch->tasks,
                                 .wanted_hash = launch->hash,
                                 .name_prefix = launch->name_prefix,
+                                .chaos = launch->chaos,
                                 .exec = exec};
-    pid_t pid = ours >= 0 && theirs >= 0 ? fork_zygote(&config, launch->method) : -1;
+    pid_t pid = ours >= 0 && theirs >= 0 ? make_zygote(&config, launch->method) : -1;
     if (pid < 0)
         status = mp__system_failure(error, errno, "no process for a pool");
     if (theirs >= 0)

@@ -2,11 +2,13 @@
 #ifndef MP__PROCESS_LAUNCH_H
 #define MP__PROCESS_LAUNCH_H
 #include "pool/backend.h"
+#include "pool/chaos.h"
 
 typedef struct mp__launch {
     mp_start_method method;
     const mp__task_table *tasks;
     uint64_t hash;
+    const mp__chaos *chaos; /* as mp__backend_config */
     const char *name_prefix;
 } mp__launch;
 

@@ -10,6 +10,7 @@
  * cannot be, ends the reading of this link (NONSENSE) and nothing else. Runs under the pool's lock; never blocks, but for an
  * orphan's last second (see read_orphan). */
 #include "pool/process/link.h"
+#include "pool/chaos.h"
 #include "pool/failure.h"
 #include "pool/system.h"
 #include "serial/codec.h"
@@ -22,71 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- open and close ------------------------------------------------------------------------------------------------------ */
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-/* A pipe, both ends above the standard descriptors. */
-static bool make_pipe(int *reading, int *writing)
-{
-    int ends[2];
-    if (mp__system.pipe2(ends, O_CLOEXEC) < 0)
-        return false;
-    *reading = mp__above_standard(ends[0]);
-    *writing = mp__above_standard(ends[1]);
-    return *reading >= 0 && *writing >= 0;
-}
-
-static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
-{
-    if (!make_pipe(&theirs[0], &link->tasks_fd) || !make_pipe(&link->results_fd, &theirs[1]))
-        return false;
-    fcntl(link->tasks_fd, F_SETFL, O_NONBLOCK); /* of our ends only: each end of a pipe has flags of its own */
-    fcntl(link->results_fd, F_SETFL, O_NONBLOCK);
-    fcntl(link->tasks_fd, F_SETPIPE_SZ, size); /* asked for, not needed: what is given is taken */
-    fcntl(link->results_fd, F_SETPIPE_SZ, size);
-    theirs[2] = mp__above_standard(mp__system.memfd_create("millpond", MFD_CLOEXEC));
-    if (theirs[2] < 0 || mp__system.ftruncate(theirs[2], sizeof(mp__shared)) < 0)
-        return false;
-    void *shared = mp__system.mmap(NULL, sizeof(mp__shared), PROT_READ | PROT_WRITE, MAP_SHARED, theirs[2], 0);
-    link->shared = shared == MAP_FAILED ? NULL : shared;
-    return link->shared;
-}
-
-bool mp__link_open(mp__link *link, const mp__terms *terms, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS])
-{
-    *link = (mp__link){.life = life, .terms = terms, .tasks_fd = -1, .results_fd = -1};
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
-        theirs[i] = -1;
-    mp__frame_reader_init(&link->reader, MP__FROM_WORKER, MP_ITEM_SIZE_MAX);
-    if (set_up(link, pipe_size, theirs)) {
-        link->state = MP__LINK_OPEN;
-        return true;
-    }
-    mp__system_failure(&link->error, errno, "no pipes or memory for worker %u", life.place);
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
-        close_fd(&theirs[i]);
-    mp__link_close(link);
-    return false;
-}
-
-/* The error and what is owed stay: they are told after the link is closed. */
-void mp__link_close(mp__link *link)
-{
-    close_fd(&link->tasks_fd);
-    close_fd(&link->results_fd);
-    if (link->shared)
-        munmap(link->shared, sizeof *link->shared);
-    link->shared = NULL;
-    mp__outbox_fini(&link->outbox);
-    mp__frame_reader_fini(&link->reader);
-    link->state = MP__LINK_NONE;
-}
+/* How long finished results wait for others, if no look finds them before. */
+enum { EAGER_US = 200, PATIENT_US = 5000 };
 
 /* --- sending ------------------------------------------------------------------------------------------------------------- */
 
@@ -101,51 +39,65 @@ static bool refuse(mp__link *link, const mp__fault *fault)
     return mp__outbox_value(&link->outbox, MP__REFUSED, &mp__refusal_type, &refusal, &again) == MP_OK;
 }
 
-void mp__link_send(mp__link *link, const mp__item *item)
+/* Says whose items come, where that does not follow from what was sent last. */
+static bool send_run(mp__link *link, const mp__items *items)
 {
-    bool ok = true;
-    if (item->job != link->job || item->task != link->task || item->index != link->next_item) {
-        mp__run run = {.task = item->task, .item = item->index};
-        ok = mp__outbox_raw(&link->outbox, MP__RUN, &run, sizeof run);
-    }
-    link->job = item->job;
-    link->task = item->task;
-    link->next_item = item->index + 1;
-    link->items++;
-    mp__fault fault = {0};
-    if (ok && mp__outbox_value(&link->outbox, MP__ITEM, link->terms->tasks->rows[item->task].task->input, item->value,
-                               &fault) != MP_OK)
-        ok = refuse(link, &fault);
+    mp__run run = {.task = items->task,
+                   .attempt = items->attempt,
+                   .item = items->index,
+                   .patience_us = items->patient ? PATIENT_US : EAGER_US,
+                   .lone = items->lone,
+                   .expected = link->expected};
+    if (link->has_run && memcmp(&run, &link->run, sizeof run) == 0)
+        return true;
+    link->expected = 0;
+    link->has_run = true;
+    link->run = run;
+    link->run.expected = 0;
+    return mp__outbox_raw(&link->outbox, MP__RUN, &run, sizeof run);
+}
+
+static bool send_value(mp__link *link, const mp_type *type, const void *value)
+{
+    mp__fault fault;
+    return mp__outbox_value(&link->outbox, MP__ITEM, type, value, &fault) == MP_OK || refuse(link, &fault);
+}
+
+/* Numbers that stand in a row go as one, anything else one by one. */
+size_t mp__link_send(mp__link *link, const mp__items *items)
+{
+    const mp_type *type = link->terms->tasks->rows[items->task].task->input;
+    bool ok = send_run(link, items);
+    size_t sent = 0;
+    do {
+        const void *value = mp__items_value(items, sent);
+        size_t left = items->count - sent;
+        size_t numbers =
+            ok && left > 1 ? mp__outbox_row(&link->outbox, MP__ITEMS, type, value, items->value_step, left) : 0;
+        ok = ok && (numbers || send_value(link, type, value));
+        sent += numbers ? numbers : 1;
+    } while (ok && sent < items->count && mp__link_has_room(link));
+    link->items += sent;
+    link->run.item = mp__items_index(items, sent);
     if (!ok) { /* no memory even to say so: this life must end, and the item comes back unstarted */
         mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->life.place);
         link->distrusted = link->deaf = true;
     }
+    return sent;
 }
 
 /* --- what comes ---------------------------------------------------------------------------------------------------------- */
 
-/* Items' results that have come. */
-static uint64_t results(const mp__link *link)
-{
-    return link->frames - link->opening;
-}
-
-static void name_worker(const mp__link *link, mp_error *error)
-{
-    error->worker = (int)link->life.place;
-    error->pid = link->pid;
-}
-
 static bool distrust(mp__link *link, mp__event *event)
 {
     link->distrusted = link->deaf = true;
-    name_worker(link, &link->error);
+    mp__link_name(link, &link->error);
     *event = (mp__event){
         .kind = MP__EV_NONSENSE, .slot = link->life.slot, .generation = link->life.generation, .error = &link->error};
     return true;
 }
 
-static bool nonsense(mp__link *link, mp__event *event, const char *what)
+bool mp__link_nonsense(mp__link *link, mp__event *event, const char *what)
 {
     mp__failure(&link->error, MP_ECRASHED,
                 "the worker was ended, for it wrote nonsense into its results (%s): has a task "
@@ -164,40 +116,50 @@ static bool unreadable(mp__link *link, mp__event *event, int os_error)
     return distrust(link, event);
 }
 
+/* As the worker's own side sees to it: there is a text, and no status that who waits would take for an answer to itself, such as
+ * that its stream has ended. */
+static bool can_be_a_tasks(const mp__refusal *refusal)
+{
+    return refusal->status != MP_OK && refusal->status != MP_END && refusal->status != MP_ETIMEDOUT &&
+           refusal->message.size > 0 && *(const char *)refusal->message.data != 0;
+}
+
 /* `what` comes before the message. */
 static bool take_failure(mp__link *link, mp__event *event, const char *what)
 {
     mp__refusal refusal;
     mp__fault fault = {0};
     mp__buffer scratch = {0};
-    bool ok = mp__decode_input(&mp__refusal_type, &link->frame, &refusal, &scratch, &fault) == MP_OK && refusal.status != 0;
+    bool ok =
+        mp__decode_input(&mp__refusal_type, &link->frame, &refusal, &scratch, &fault) == MP_OK && can_be_a_tasks(&refusal);
     if (ok)
         mp__failure(&link->error, (mp_status)refusal.status, "%s%.*s", what,
                     refusal.message.size < MP_MESSAGE_MAX ? (int)refusal.message.size : MP_MESSAGE_MAX,
-                    refusal.message.size ? (const char *)refusal.message.data : "");
+                    (const char *)refusal.message.data);
+    event->by_task = ok && refusal.by_task;
     mp__buffer_fini(&scratch);
-    name_worker(link, &link->error);
+    mp__link_name(link, &link->error);
     event->frame = NULL;
+    if (ok) {
+        link->said.cpu_ns = refusal.cpu_ns;
+        link->said.rss_bytes = refusal.rss_bytes;
+        event->evidence = &link->said;
+    }
     if (!ok)
-        nonsense(link, event, "a failure that is none");
+        mp__link_nonsense(link, event, "a failure that is none");
     return ok;
 }
 
 bool mp__link_refuse(mp__link *link)
 {
-    name_worker(link, &link->error);
+    mp__link_name(link, &link->error);
     link->refused = link->distrusted = link->deaf = true;
     return false;
 }
 
-static void name_hook(mp__link *link, const mp__hook *hook)
-{
-    strcpy(link->error.task, hook->task->name); /* its length was checked when it was registered */
-}
-
 static bool send_hook(mp__link *link, unsigned kind, const mp__hook *hook, const char *what)
 {
-    mp__run run = {.task = hook->index, .item = MP_NO_ITEM};
+    mp__run run = {.task = hook->index, .attempt = 1, .item = MP_NO_ITEM};
     mp__fault fault = {0};
     if (!hook->task)
         return true;
@@ -208,7 +170,7 @@ static bool send_hook(mp__link *link, unsigned kind, const mp__hook *hook, const
     char text[sizeof fault.path + sizeof fault.message + 32];
     mp__fault_text(&fault, text, sizeof text);
     mp__failure(&link->error, fault.status, "the input of the %s cannot be sent: %s", what, text);
-    name_hook(link, hook);
+    mp__link_name_hook(link, hook);
     return mp__link_refuse(link);
 }
 
@@ -228,7 +190,7 @@ static bool take_initialized(mp__link *link, mp__event *event)
     if (link->frame.kind == MP__FAILURE) {
         if (!take_failure(link, event, "the initializer failed: "))
             return true; /* nonsense */
-        name_hook(link, &link->terms->initializer);
+        mp__link_name_hook(link, &link->terms->initializer);
         return mp__link_refuse(link);
     }
     link->stage = MP__LINK_READY;
@@ -258,7 +220,7 @@ static bool take_line(mp__link *link, mp__event *event)
     const mp__task_table *tasks = link->terms->tasks;
     mp__task_line line;
     if (link->frame.kind != MP__TASK || link->frame.size != sizeof line)
-        return nonsense(link, event, "a task that is none");
+        return mp__link_nonsense(link, event, "a task that is none");
     memcpy(&line, link->frame.data, sizeof line);
     line.name[sizeof line.name - 1] = 0;
     const mp__task_row *row = link->lines_come < tasks->count ? &tasks->rows[link->lines_come] : NULL;
@@ -285,10 +247,10 @@ static bool take_hello(mp__link *link, mp__event *event)
     mp__hello hello = {.protocol = 0};
     const size_t least = offsetof(mp__hello, hash);
     if (link->frame.size < least || link->stage != MP__LINK_UNHEARD)
-        return nonsense(link, event, "a greeting that is none");
+        return mp__link_nonsense(link, event, "a greeting that is none");
     memcpy(&hello, link->frame.data, link->frame.size < sizeof hello ? link->frame.size : sizeof hello);
     if (hello.pid <= 0)
-        return nonsense(link, event, "a greeting that is none");
+        return mp__link_nonsense(link, event, "a greeting that is none");
     link->pid = link->pid ? link->pid : hello.pid; /* the zygote knows better, if it has told */
     char version[sizeof hello.version + 1] = {0};
     memcpy(version, hello.version, sizeof hello.version);
@@ -304,48 +266,66 @@ static bool take_hello(mp__link *link, mp__event *event)
     return !link->lines && refuse_lacking(link);
 }
 
-/* What was found in the buffer, before it came through the pipe, is worth no more than `committed`, which a wild task may have set
- * to where old results lie. So it is held against the count as well, in both places: it is behind neither. */
-static bool has_begun(const mp__link *link, uint64_t item)
+static bool take_output(mp__link *link, mp__event *event)
 {
-    return item <= (atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK) ||
-           item <= atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
+    mp__printed head;
+    size_t size = link->frame.size;
+    if (!link->terms->capture || size < MP__PRINTED_HEAD || size > sizeof head)
+        return mp__link_nonsense(link, event, "output that is none");
+    memcpy(&head, link->frame.data, MP__PRINTED_HEAD);
+    if (head.which >= MP__CAPTURED)
+        return mp__link_nonsense(link, event, "output that is none");
+    if (link->outputs & 1u << head.which) /* it could go on without end, and all of it waits to be printed */
+        return mp__link_nonsense(link, event, "more output than an item has");
+    if (!link->outputs)
+        link->said = (mp__evidence){0};
+    link->outputs |= 1u << head.which;
+    link->asides += link->stage == MP__LINK_READY;
+    link->printed = (mp__evidence){0};
+    mp__remains_show(&link->printed, (int)head.which, (const char *)link->frame.data + MP__PRINTED_HEAD,
+                     size - MP__PRINTED_HEAD, head.cut);
+    mp__remains_keep(&link->remains, (int)head.which, link->printed.out ? link->printed.out : link->printed.err,
+                     size - MP__PRINTED_HEAD, head.cut, &link->said);
+    event->kind = MP__EV_OUTPUT;
+    event->frame = NULL;
+    event->evidence = &link->printed;
+    return true;
 }
 
 /* False: there is no event of it. */
 static bool take_frame(mp__link *link, mp__event *event)
 {
     link->frames++;
-    link->opening += link->stage != MP__LINK_READY;
-    link->error.status = MP_OK;
-    name_worker(link, &link->error);
-    *event = (mp__event){.kind = MP__EV_RESULT,
-                         .slot = link->life.slot,
-                         .generation = link->life.generation,
-                         .frame = &link->frame,
-                         .error = &link->error,
-                         .busy_ns = atomic_load_explicit(&link->shared->busy_ns, memory_order_relaxed)};
+    link->asides += link->stage != MP__LINK_READY;
+    mp__link_begin_event(link, event);
     if (link->frame.kind == MP__HELLO)
         return take_hello(link, event);
+    if (link->stage == MP__LINK_UNHEARD && link->frame.kind == MP__FAILURE)
+        return !take_failure(link, event, "") || mp__link_refuse(link);
     if (link->stage == MP__LINK_UNHEARD)
-        return nonsense(link, event, "results before a greeting");
+        return mp__link_nonsense(link, event, "results before a greeting");
     if (link->stage == MP__LINK_OTHER)
         return take_line(link, event);
     if (link->frame.kind == MP__TASK)
-        return nonsense(link, event, "a task that nobody asked for");
+        return mp__link_nonsense(link, event, "a task that nobody asked for");
+    if (link->frame.kind == MP__OUTPUT)
+        return take_output(link, event);
+    mp__link_forget_outputs(link);
     if (link->stage == MP__LINK_GREETED)
         return take_initialized(link, event);
-    if (results(link) > link->items - mp__outbox_borrows(&link->outbox))
-        return nonsense(link, event, "the result of an item that it has not got whole");
-    if (link->received > link->piped && !has_begun(link, results(link)))
-        return nonsense(link, event, "the result of an item that it has not begun");
+    if (link->frame.kind == MP__VALUES)
+        return mp__link_take_row(link, event);
+    if (mp__link_has_too_many(link, event, 0))
+        return true;
     if (link->frame.kind == MP__FAILURE)
         take_failure(link, event, "");
+    else
+        mp__link_take_values(link, event);
     return true;
 }
 
 /* More bytes from its pipe; 0: it has ended; < 0: there are none now, or no memory for them. Those that we have already are left
- * in the reader's room, which does not count them. */
+ * in the reader's room, which does not count them. Fewer than it was asked for: there are no more. */
 static ssize_t read_pipe(mp__link *link)
 {
     uint8_t *where;
@@ -355,9 +335,13 @@ static ssize_t read_pipe(mp__link *link)
         return -1;
     }
     uint64_t ahead = link->received > link->piped ? link->received - link->piped : 0;
-    ssize_t got = mp__system.read(link->results_fd, where, ahead && ahead < room ? (size_t)ahead : room);
+    if (ahead && ahead < room)
+        room = (size_t)ahead;
+    ssize_t got = mp__system.read(link->results_fd, where, room);
     if (got <= 0)
         return got;
+    if ((size_t)got < room)
+        link->budget = 0;
     link->piped += (uint64_t)got;
     if (!ahead) {
         mp__frame_reader_filled(&link->reader, (size_t)got);
@@ -397,90 +381,49 @@ static bool read_buffer(mp__link *link)
         return false;
     mp__frame_reader_filled(&link->reader, room);
     link->received += room;
-    return true;
-}
-
-/* One that has a single item left says what it has finished when that ends. */
-bool mp__link_look(mp__link *link)
-{
-    if (link->state != MP__LINK_OPEN || link->distrusted || link->stage != MP__LINK_READY ||
-        results(link) + 1 >= link->items)
-        return false;
-    link->looks = MP__READS;
-    link->budget = 0; /* its pipe has its turn when it is readable */
+    atomic_store_explicit(&link->shared->got, link->received, memory_order_release);
     return true;
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------------- */
 
-static void describe_end(mp__link *link)
+/* Decided by the word by which the worker starts items: it runs this one and can start no other, or has gone on.
+ *
+ *     worker: cas (e, 7) -> (e, 8)     before our swap for item 7: it fails, the count is 8, and nobody is hurt
+ *                                      after it: the worker's fails, and item 8 is not its own
+ *
+ * It may be just through with the item when it is ended: then its result is there, and nothing was running. No RESUME names the
+ * new epoch. A count that cannot be, for so many were not sent or have answered already, was written by a wild task: that one is
+ * ended too, whatever it says it runs. */
+bool mp__link_end(mp__link *link, uint64_t ordinal)
 {
-    mp_error *error = &link->error;
-    bool known = link->distrusted; /* then the error says it already */
-    int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
-    int code = link->has_status && WIFEXITED(link->status) ? WEXITSTATUS(link->status) : -1;
-    const char *early = link->stage == MP__LINK_READY     ? ""
-                        : link->stage == MP__LINK_GREETED ? " in its initializer"
-                                                          : " before it was ready";
-    const char *hint = link->stage == MP__LINK_UNHEARD && link->terms->executed ? "; is mp_main called first in main?" : "";
-    const char *ours = code == MP__EXIT_SETUP ? ": it could not get the memory or the descriptors that it needs"
-                       : code == MP__EXIT_PROTOCOL
-                           ? ": its pipes or its memory were not as they should be; has a task written "
-                             "to what is not its own?"
-                           : "";
-    if (!known && signal) {
-        const char *name = sigabbrev_np(signal), *text = sigdescr_np(signal);
-        mp__failure(error, MP_ECRASHED, "the worker was killed by SIG%s (%s)%s%s%s", name ? name : "?",
-                    text ? text : "unknown", early,
-                    signal == SIGKILL ? ": by somebody, or by the kernel when memory ran out" : "", hint);
-    } else if (!known && code == MP__EXIT_MISMATCH && link->stage == MP__LINK_UNHEARD) {
-        mp__failure(error, MP_EMISMATCH, "a worker was executed with another version of millpond than %s", mp_version());
-    } else if (!known && code >= 0) {
-        mp__failure(error, MP_ECRASHED, "the worker exited with code %d%s%s%s", code,
-                    *early ? early : " in the middle of its work", ours, hint);
-    } else if (!known) {
-        mp__failure(error, MP_ECRASHED, "the worker died with the process that it was forked from");
-    }
-    error->signal = signal;
-    error->exit_code = code;
-    name_worker(link, error);
-    if (link->stage == MP__LINK_GREETED)
-        name_hook(link, &link->terms->initializer);
-}
-
-/* True if it was ended, or left, for what a task had done to its pipes or its memory. */
-static bool ran_wild(const mp__link *link)
-{
-    bool left = link->has_status && WIFEXITED(link->status) && WEXITSTATUS(link->status) == MP__EXIT_PROTOCOL;
-    return left || (link->distrusted && link->error.status == MP_ECRASHED);
-}
-
-/* How many items this life has started. It stands in two places, the second written just after the first; a wild task may have
- * written over either. One that lies between the results that came and the items that were sent can be true. Where there is
- * none, or it says that nothing was started though somebody ran wild, the next item is taken for the culprit: run again, it
- * would do it again. */
-static uint64_t count_started(const mp__link *link)
-{
-    uint64_t least = results(link), most = link->items;
-    uint64_t first = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
-    uint64_t second = atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
-    bool agree = first == second || first == second + 1, first_can = first >= least && first <= most;
-    if (!agree && second >= least && second <= most)
-        return second;
-    if (first_can && !(first == 0 && ran_wild(link)))
-        return first;
-    return least < most ? least + 1 : least;
+    if (!mp__link_lives(link) || link->distrusted || mp__link_results(link) >= ordinal)
+        return false;
+    uint64_t known = atomic_load_explicit(&link->shared->claim, memory_order_acquire);
+    do {
+        uint64_t count = known & MP__STARTED_MASK;
+        if (count != ordinal && count >= mp__link_results(link) && count <= link->items)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&link->shared->claim, &known, known + MP__EPOCH_ONE,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    return true;
 }
 
 static bool lost(mp__link *link, mp__event *event)
 {
+    int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
+    mp__remains_of_output(&link->remains, link->output_fds, &link->evidence);
+    link->evidence.out_told = link->outputs & 1u; /* it had not forgotten that yet */
+    link->evidence.err_told = link->outputs & 2u;
+    mp__remains_of_crash(&link->remains, &link->shared->crash, signal, &link->evidence);
     if (!link->refused)
-        describe_end(link);
+        mp__link_describe_end(link);
     *event = (mp__event){.kind = link->refused ? MP__EV_START_FAILED : MP__EV_LOST,
                          .slot = link->life.slot,
                          .generation = link->life.generation,
-                         .started = count_started(link),
-                         .error = &link->error};
+                         .started = mp__link_count_started(link),
+                         .error = &link->error,
+                         .evidence = &link->evidence};
     mp__link_close(link);
     return true;
 }
@@ -506,7 +449,7 @@ static bool adds_up(const mp__link *link)
     uint64_t announced = atomic_load_explicit(&link->shared->announced, memory_order_acquire);
     if (link->state != MP__LINK_OPEN || link->received != announced || link->piped != announced)
         return true;
-    return mp__frame_reader_whole(&link->reader) && results == link->frames;
+    return mp__frame_reader_whole(&link->reader) && results == link->frames - link->ahead;
 }
 
 static bool again(ssize_t got)
@@ -520,8 +463,13 @@ static bool advance(mp__link *link)
     ssize_t got;
     switch (link->state) {
     case MP__LINK_OPEN:
+        if (link->told && mp__link_has_in_buffer(link)) {
+            link->told = false;
+            link->looks = MP__READS;
+        }
         if (link->looks) {
             link->looks = read_buffer(link) ? link->looks - 1 : 0;
+            link->looks_at_row = !link->looks;
             return true;
         }
         if (!link->budget)
@@ -542,14 +490,37 @@ static bool advance(mp__link *link)
     }
 }
 
+/* A wild task may have written there: then its life ends a little early. */
+static bool is_spent(const mp__link *link)
+{
+    return link->terms->limits.rss && !link->spent && link->state == MP__LINK_OPEN && link->stage == MP__LINK_READY &&
+           atomic_load_explicit(&link->shared->rss, memory_order_relaxed);
+}
+
+static bool tell_spent(mp__link *link, mp__event *event)
+{
+    const double mib = 1 << 20;
+    link->spent = true;
+    mp__failure(&link->error, MP_ENOMEM, "worker %u (pid %d) uses %.0f MiB, more than .maxrss of %.0f MiB",
+                link->life.place, (int)link->pid,
+                (double)atomic_load_explicit(&link->shared->rss, memory_order_relaxed) / mib,
+                (double)link->terms->limits.rss / mib);
+    mp__link_name(link, &link->error);
+    *event = (mp__event){
+        .kind = MP__EV_SPENT, .slot = link->life.slot, .generation = link->life.generation, .error = &link->error};
+    return true;
+}
+
 bool mp__link_next(mp__link *link, mp__event *event)
 {
     while (!link->distrusted) {
         if (link->state == MP__LINK_NONE)
             return false;
+        if (is_spent(link))
+            return tell_spent(link, event);
         const char *wrong = went_too_far(link); /* looked at before what has come is taken for frames */
         if (wrong)
-            return nonsense(link, event, wrong);
+            return mp__link_nonsense(link, event, wrong);
         if (mp__frame_reader_next(&link->reader, &link->frame)) {
             if (take_frame(link, event))
                 return true;
@@ -558,11 +529,13 @@ bool mp__link_next(mp__link *link, mp__event *event)
         if (link->reader.status == MP_ENOMEM)
             return unreadable(link, event, ENOMEM);
         if (link->reader.status != MP_OK)
-            return nonsense(link, event, mp_status_text(link->reader.status));
+            return mp__link_nonsense(link, event, mp_status_text(link->reader.status));
         if (link->received && !adds_up(link))
-            return nonsense(link, event, "fewer whole frames than it announced");
+            return mp__link_nonsense(link, event, "fewer whole frames than it announced");
         if (link->read_error)
             return unreadable(link, event, link->read_error);
+        if ((link->looks_at_row || link->state == MP__LINK_TAIL) && mp__link_take_open_row(link, event))
+            return true;
         if (!advance(link))
             break;
     }

@@ -2,15 +2,29 @@
  * results that are too large for its shared buffer, on a blocking one.
  *
  * Small frames are gathered in one buffer and go out in one write. A blob is never copied: it is written from where it lies,
- * and whoever owns it keeps it until then. Used under the pool's lock, or by the worker's only thread. */
+ * and whoever owns it keeps it until then. Of a large one the pipe gets the pages themselves (vmsplice), which halves the copying, for
+ * write(2) copies into the pipe and read(2) out of it. But pages in a pipe change when their owner writes there, so the end of the
+ * blob is written, as much of it as a pipe can hold: when that is in, all pages have come out. The blob is then as little needed as
+ * one that was copied, and nobody has got a whole frame before that.
+ *
+ * Used under the pool's lock, or by the worker's only thread. */
 #include "pool/process/outbox.h"
 #include "pool/system.h"
 #include "serial/memory.h"
+#include "serial/row.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECES = 32, KEEP = 1 << 20 };
+enum {
+    PIECES = 32,
+    KEEP = 1 << 20,
+    SPLICE_LEAST = 256 * 1024 /* fewer bytes are copied */
+};
+
+static const char zeros[16 * 1024];
+_Static_assert(sizeof zeros >= MP__BLOB_ALIGN + MP__BLOB_GAP, "a gap is one piece");
 
 void mp__outbox_fini(mp__outbox *outbox)
 {
@@ -60,12 +74,35 @@ bool mp__outbox_raw(mp__outbox *outbox, unsigned kind, const void *bytes, size_t
     return mp__frame_write_raw(&outbox->bytes, kind, bytes, size);
 }
 
+size_t mp__outbox_row(mp__outbox *outbox, unsigned kind, const mp_type *type, const void *values, size_t step, size_t count)
+{
+    return mp__row_write(&outbox->bytes, kind, type, values, step, count);
+}
+
+void mp__outbox_disown(mp__outbox *outbox)
+{
+    for (size_t i = outbox->blob_next; i < outbox->blob_count; i++)
+        outbox->blobs[i].data = NULL;
+}
+
+static bool has_blobs(const mp__outbox *outbox)
+{
+    return outbox->blob_next < outbox->blob_count;
+}
+
 uint64_t mp__outbox_size(const mp__outbox *outbox)
 {
     uint64_t size = mp__outbox_waiting(outbox);
     for (size_t i = outbox->blob_next; i < outbox->blob_count; i++)
         size += outbox->blobs[i].gap + outbox->blobs[i].size;
     return size - outbox->blob_sent;
+}
+
+/* How many bytes of the blob's pages the pipe is to get, `done` of them having gone already. */
+static size_t pages_of(const mp__outbox *outbox, const mp__outbox_blob *blob, size_t done, size_t capacity)
+{
+    size_t left = blob->size - done;
+    return blob->data && !outbox->copies && left > capacity && left - capacity >= SPLICE_LEAST ? left - capacity : 0;
 }
 
 static int add_piece(struct iovec *pieces, int count, const void *data, size_t size)
@@ -75,10 +112,9 @@ static int add_piece(struct iovec *pieces, int count, const void *data, size_t s
     return count;
 }
 
-/* The next pieces in order: our bytes up to a blob, its gap, its data, and so on. */
-static int gather(const mp__outbox *outbox, struct iovec *pieces)
+/* The next pieces in order: our bytes up to a blob, its gap, its data, and so on; up to one whose pages the pipe is to get. */
+static int gather(const mp__outbox *outbox, struct iovec *pieces, size_t capacity)
 {
-    static const char zeros[MP__BLOB_ALIGN + MP__BLOB_GAP];
     size_t sent = outbox->sent, skip = outbox->blob_sent;
     int count = 0;
     for (size_t i = outbox->blob_next; i < outbox->blob_count; i++) {
@@ -88,7 +124,11 @@ static int gather(const mp__outbox *outbox, struct iovec *pieces)
         size_t gap = skip < blob->gap ? blob->gap - skip : 0, done = skip > blob->gap ? skip - blob->gap : 0;
         count = add_piece(pieces, count, outbox->bytes.data + sent, blob->at - sent);
         count = add_piece(pieces, count, zeros, gap);
-        count = add_piece(pieces, count, blob->data + done, blob->size - done);
+        if (count && pages_of(outbox, blob, done, capacity))
+            return count;
+        if (!blob->data && blob->size - done > sizeof zeros)
+            return add_piece(pieces, count, zeros, sizeof zeros);
+        count = add_piece(pieces, count, blob->data ? blob->data + done : zeros, blob->size - done);
         sent = blob->at;
         skip = 0;
     }
@@ -100,7 +140,7 @@ static void advance(mp__outbox *outbox, size_t written)
 {
     outbox->written += written;
     while (written) {
-        const mp__outbox_blob *blob = mp__outbox_borrows(outbox) ? &outbox->blobs[outbox->blob_next] : NULL;
+        const mp__outbox_blob *blob = has_blobs(outbox) ? &outbox->blobs[outbox->blob_next] : NULL;
         size_t ours = (blob ? blob->at : outbox->bytes.size) - outbox->sent, take = written < ours ? written : ours;
         outbox->sent += take;
         written -= take;
@@ -132,11 +172,43 @@ static void compact(mp__outbox *outbox)
         outbox->blobs[i].at -= sent;
 }
 
-int mp__outbox_write(mp__outbox *outbox, int fd)
+/* The pages of the blob that is next, without waiting where the descriptor does not. 0: it is none for that. */
+static ssize_t splice_blob(mp__outbox *outbox, int fd, size_t capacity)
+{
+    const mp__outbox_blob *blob = has_blobs(outbox) ? &outbox->blobs[outbox->blob_next] : NULL;
+    if (!blob || outbox->sent < blob->at || outbox->blob_sent < blob->gap)
+        return 0;
+    size_t done = outbox->blob_sent - blob->gap, size = pages_of(outbox, blob, done, capacity);
+    if (!size)
+        return 0;
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)(blob->data + done), .iov_len = size};
+    ssize_t spliced = mp__system.vmsplice(fd, &piece, 1, fcntl(fd, F_GETFL) & O_NONBLOCK ? SPLICE_F_NONBLOCK : 0);
+    if (spliced >= 0 || errno == EAGAIN || errno == EINTR || errno == EPIPE)
+        return spliced;
+    outbox->copies = true;
+    return 0;
+}
+
+static ssize_t put(mp__outbox *outbox, int fd, size_t capacity)
 {
     struct iovec pieces[PIECES];
-    while (mp__outbox_waiting(outbox) || mp__outbox_borrows(outbox)) {
-        ssize_t written = mp__system.writev(fd, pieces, gather(outbox, pieces));
+    ssize_t spliced = splice_blob(outbox, fd, capacity);
+    return spliced ? spliced : mp__system.writev(fd, pieces, gather(outbox, pieces, capacity));
+}
+
+/* What the pipe can hold; asked for only where that matters. */
+static size_t capacity_of(mp__outbox *outbox, int fd)
+{
+    int capacity = has_blobs(outbox) && !outbox->copies ? fcntl(fd, F_GETPIPE_SZ) : 0;
+    outbox->copies |= capacity < 0;
+    return capacity < 0 ? 0 : (size_t)capacity;
+}
+
+int mp__outbox_write(mp__outbox *outbox, int fd)
+{
+    size_t capacity = capacity_of(outbox, fd);
+    while (mp__outbox_waiting(outbox) || has_blobs(outbox)) {
+        ssize_t written = put(outbox, fd, capacity);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0) {

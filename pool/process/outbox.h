@@ -5,7 +5,7 @@
 
 /* Blobs follow the bytes before `at`, each behind a gap of zeros. */
 typedef struct mp__outbox_blob {
-    const char *data;
+    const char *data; /* NULL: nobody will look at it, and zeros go instead */
     size_t size, gap;
     size_t at; /* offset in `bytes` */
 } mp__outbox_blob;
@@ -17,6 +17,7 @@ typedef struct mp__outbox {
     size_t blob_count, blob_capacity, blob_next;
     size_t blob_sent; /* of the next blob: gap and data */
     uint64_t written; /* bytes, ever */
+    bool copies;      /* its pipe, or this system, takes no pages */
     mp__blobs scratch;
 } mp__outbox;
 
@@ -25,6 +26,9 @@ void mp__outbox_fini(mp__outbox *outbox);
 /* Adds a frame; the value's blobs are borrowed until they have been written. On failure nothing was added. */
 mp_status mp__outbox_value(mp__outbox *outbox, unsigned kind, const mp_type *type, const void *value, mp__fault *fault);
 bool mp__outbox_raw(mp__outbox *outbox, unsigned kind, const void *bytes, size_t size);
+/* As mp__row_write. */
+size_t mp__outbox_row(mp__outbox *outbox, unsigned kind, const mp_type *type, const void *values, size_t step,
+                      size_t count);
 
 /* Bytes of ours that wait; and whether memory of somebody else's is still needed. */
 static inline size_t mp__outbox_waiting(const mp__outbox *outbox)
@@ -33,8 +37,11 @@ static inline size_t mp__outbox_waiting(const mp__outbox *outbox)
 }
 static inline bool mp__outbox_borrows(const mp__outbox *outbox)
 {
-    return outbox->blob_next < outbox->blob_count;
+    return outbox->blob_next < outbox->blob_count && outbox->blobs[outbox->blob_count - 1].data;
 }
+
+/* What was added so far will be thrown away where it arrives: what it borrows is not needed any more. */
+void mp__outbox_disown(mp__outbox *outbox);
 
 /* Everything that waits, blobs and gaps included. */
 uint64_t mp__outbox_size(const mp__outbox *outbox);

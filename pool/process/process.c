@@ -7,10 +7,14 @@
  * Runs under the pool's lock. Death of a worker is believed when the zygote reports it, never from the end of a pipe: a child of
  * a task's may hold that open, or have closed it. Should the zygote itself die, its workers die with it and the pool is broken. */
 #include "pool/backend.h"
+#include "pool/clock.h"
 #include "pool/failure.h"
 #include "pool/main.h"
+#include "pool/process/control.h"
+#include "pool/process/doze.h"
 #include "pool/process/launch.h"
 #include "pool/process/link.h"
+#include "pool/process/oom.h"
 #include "pool/process/protocol.h"
 #include "pool/system.h"
 #include "serial/memory.h"
@@ -30,26 +34,27 @@ enum {
     ABOUT_RESULTS,
     ABOUT_TASKS,
     READY_MAX = 64,
-    CROWDED_TRIES = 2000, /* ms */
-    REPORTS = 2           /* of one life, at most: that it cannot be executed, and that it died of that */
 };
 
 struct mp__workers {
     /* fixed at open */
     mp__terms terms;
-    pid_t zygote;
-    int control, epoll, owed_fd;
+    int epoll, owed_fd;
     /* under the pool's lock */
+    mp__oom oom; /* nothing, until it is begun */
     uint32_t slots;
-    mp__link **links;   /* by slot; each stays where it is */
-    uint32_t owed;      /* how many links owe an event */
-    mp__control *inbox; /* reports read while a command had to wait */
-    size_t inbox_count;
+    mp__link **links;      /* by slot; each stays where it is */
+    uint32_t *lives;       /* by place: how many have begun there */
+    mp__control_line line; /* to the zygote; in its inbox are reports read while a command had to wait */
+    uint32_t owed;         /* how many links owe an event */
     struct epoll_event ready[READY_MAX];
     int ready_count, ready_next;
     mp__link *reading;  /* to be asked before others */
     uint32_t next_look; /* slots from here on have not been looked at since `look` */
-    bool zygote_dead;
+    bool spun;          /* it is for what spinning or dozing has found, and that is all there is in this round */
+    mp__doze doze;
+    bool begun; /* a life has */
+    bool zygote_dead, counts_kills;
     uint32_t next_orphan; /* slots from here on have not been looked at since */
     bool owes_broken;
     mp_error error;
@@ -89,51 +94,14 @@ static void unwatch(mp__workers *w, mp__link *link)
 
 /* --- the zygote's socket --------------------------------------------------------------------------------------------------- */
 
-/* One report into the inbox. 0: none now; < 0: the zygote is gone. */
-static int receive(mp__workers *w)
-{
-    mp__control message;
-    ssize_t got = recv(w->control, &message, sizeof message, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    if (got != sizeof message || message.slot >= w->slots || w->inbox_count >= REPORTS * w->slots)
-        return -1;
-    w->inbox[w->inbox_count++] = message;
-    return 1;
-}
-
-/* Sends a command. When the zygote is behind, its reports are read meanwhile: neither can wait for the other for ever. */
+/* Sends a command; 0 or errno. What came meanwhile is owed. */
 static int command(mp__workers *w, const mp__control *message, const int *fds)
 {
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(MP__CONTROL_FDS * sizeof(int))];
-    } extra = {.space = {0}};
-    struct iovec piece = {(void *)(uintptr_t)message, sizeof *message};
-    struct msghdr packet = {.msg_iov = &piece, .msg_iovlen = 1};
-    if (fds) {
-        packet.msg_control = &extra;
-        packet.msg_controllen = sizeof extra.space;
-        extra.header = (struct cmsghdr){
-            .cmsg_len = CMSG_LEN(MP__CONTROL_FDS * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(&extra.header), fds, MP__CONTROL_FDS * sizeof(int));
-    }
-    int tries = CROWDED_TRIES;
-    while (mp__system.sendmsg(w->control, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        bool crowded = errno == ETOOMANYREFS; /* too many descriptors on their way: it takes them one by one */
-        if (errno != EAGAIN && errno != EINTR && !crowded)
-            return errno;
-        if (crowded && !tries--)
-            return ETOOMANYREFS;
-        size_t before = w->inbox_count;
-        struct pollfd fd = {.fd = w->control, .events = crowded ? POLLIN : POLLIN | POLLOUT};
-        poll(&fd, 1, crowded ? 1 : -1);
-        if (fd.revents & POLLIN && receive(w) < 0)
-            return EPIPE;
-        if (w->inbox_count > before && before == 0)
-            owe(w); /* paid when the inbox is empty again */
-    }
-    return 0;
+    size_t before = w->line.inbox_count;
+    int failed = mp__control_command(&w->line, message, fds);
+    if (w->line.inbox_count && !before)
+        owe(w); /* paid when the inbox is empty again */
+    return failed;
 }
 
 static bool took_report(mp__workers *w, const mp__control *message, mp__event *event)
@@ -147,6 +115,10 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
         link->has_status = true;
         link->status = message->value;
         link->pid = link->pid ? link->pid : message->pid;
+        link->evidence.cpu_ns = message->cpu_ns;
+        link->evidence.rss_bytes = message->rss_bytes;
+        link->evidence.by_oom =
+            WIFSIGNALED(link->status) && WTERMSIG(link->status) == SIGKILL && !link->killed && mp__oom_struck(&w->oom);
         w->reading = link;
         return false; /* its events follow */
     }
@@ -163,21 +135,12 @@ static bool took_report(mp__workers *w, const mp__control *message, mp__event *e
  * told to be lost, so that who ran has the blame; then the pool is told to be broken. */
 static void zygote_died(mp__workers *w)
 {
-    int status = 0;
     w->zygote_dead = w->owes_broken = true;
-    watch(w, EPOLL_CTL_DEL, w->control, 0, ABOUT_CONTROL, 0);
-    pid_t reaped = waitpid(w->zygote, &status, WNOHANG);
-    if (reaped == 0) { /* dying, or it has spoken nonsense: it must be dead before its workers are looked at */
-        kill(w->zygote, SIGKILL);
-        while ((reaped = waitpid(w->zygote, &status, 0)) < 0 && errno == EINTR)
-            ;
-    }
-    const char *name = reaped > 0 && WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
-    mp__failure(&w->error, MP_EBROKEN, "the process that workers are forked from (pid %d) %s%s: open another pool",
-                (int)w->zygote, name ? "was killed by SIG" : "has gone", name ? name : "");
+    watch(w, EPOLL_CTL_DEL, w->line.fd, 0, ABOUT_CONTROL, 0);
+    mp__control_bury(&w->line, &w->error);
     for (uint32_t i = 0; i < w->slots; i++) {
         mp__link *link = w->links[i];
-        if (link->state == MP__LINK_NONE || link->state >= MP__LINK_DEAD)
+        if (!mp__link_lives(link))
             continue;
         unwatch(w, link);
         link->state = MP__LINK_DEAD;
@@ -224,21 +187,17 @@ static void forgive(mp__workers *w, mp__link *link)
     link->owes_recalled = link->owes_failed = false;
 }
 
-/* Pipes are better large, but a user may have 64 MiB of them. */
-static int pipe_size(const mp__workers *w)
-{
-    return w->slots <= 32 ? 1 << 20 : w->slots <= 128 ? 1 << 18 : 1 << 16;
-}
-
 static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t place)
 {
     mp__link *link = w->links[slot];
     int theirs[MP__CONTROL_FDS];
     forgive(w, link);
-    bool ok = mp__link_open(link, &w->terms, (mp__life){slot, generation, place}, pipe_size(w), theirs);
+    w->begun = true;
+    bool ok = mp__link_open(link, &w->terms, (mp__life){slot, generation, place, w->lives[place]++},
+                            mp__link_pipe_size(w->slots), theirs);
     if (ok) {
         ok = begin_life(w, link, theirs);
-        for (int i = 0; i < MP__CONTROL_FDS; i++)
+        for (int i = 0; i < mp__control_count(theirs); i++)
             close(theirs[i]);
         if (!ok) {
             unwatch(w, link);
@@ -253,19 +212,19 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t p
 
 static bool room(mp__workers *w, uint32_t slot)
 {
-    const mp__link *link = w->links[slot];
-    return link->state == MP__LINK_OPEN && !link->deaf && !link->waits && !mp__outbox_borrows(&link->outbox) &&
-           mp__outbox_waiting(&link->outbox) < MP__OUTBOX_FULL;
+    return mp__link_has_room(w->links[slot]);
 }
 
 static void kill_worker(mp__workers *w, uint32_t slot, bool hard);
 
-static void send_item(mp__workers *w, uint32_t slot, const mp__item *item)
+static size_t send_items(mp__workers *w, uint32_t slot, const mp__items *items)
 {
     mp__link *link = w->links[slot];
-    mp__link_send(link, item);
+    mp__doze_arm(&w->doze, link);
+    size_t sent = mp__link_send(link, items);
     if (link->distrusted)
         kill_worker(w, slot, true);
+    return sent;
 }
 
 static void flush(mp__workers *w, uint32_t slot)
@@ -280,49 +239,35 @@ static void flush(mp__workers *w, uint32_t slot)
         if (watch(w, EPOLL_CTL_ADD, link->tasks_fd, EPOLLOUT | EPOLLONESHOT, ABOUT_TASKS, slot) < 0)
             kill_worker(w, slot, true);
     } else if (failed == EPIPE) {
-        link->deaf = true; /* it is dying: the report comes */
+        link->deaf = mp__system_raised = true; /* it is dying: the report comes */
     } else if (failed) {
         kill_worker(w, slot, true); /* it lives, but cannot be told anything */
     }
 }
 
-/* Values whose bytes are still needed must stay where they are: then only what was not sent comes back. */
 static void recall(mp__workers *w, uint32_t slot)
 {
     mp__link *link = w->links[slot];
-    link->started = UINT64_MAX;
-    if (link->state == MP__LINK_OPEN && !link->deaf && !mp__outbox_borrows(&link->outbox)) {
-        uint64_t epoch = (link->epoch + 1) & (UINT64_MAX / MP__EPOCH_ONE);
-        if (mp__outbox_raw(&link->outbox, MP__RESUME, &epoch, sizeof epoch)) {
-            uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
-            link->started = before & MP__STARTED_MASK;
-            link->epoch = epoch;
-            link->job = NULL;
-            link->items = link->started;
-            flush(w, slot);
-        }
-    }
+    if (mp__link_recall(link))
+        flush(w, slot);
     if (!link->owes_recalled)
         owe(w);
     link->owes_recalled = true;
 }
 
-/* What a wild task has written there is taken for all. */
 static uint64_t started(mp__workers *w, uint32_t slot)
 {
-    const mp__link *link = w->links[slot];
-    if (!link->shared)
-        return 0;
-    uint64_t count = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
-    return count < link->items ? count : link->items;
+    return mp__link_started(w->links[slot]);
 }
 
-/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
- * never sent is not cancelled. */
 static void cancel(mp__workers *w, uint32_t slot)
 {
-    if (w->links[slot]->shared)
-        atomic_store_explicit(&w->links[slot]->shared->cancelled, started(w, slot), memory_order_relaxed);
+    mp__link_cancel(w->links[slot]);
+}
+
+static bool heeds(mp__workers *w, uint32_t slot)
+{
+    return mp__link_heeds(w->links[slot]);
 }
 
 /* It leaves when it reads this, behind all that it was sent before. What is recalled meanwhile it does not start; the RESUME
@@ -339,20 +284,54 @@ static void stop(mp__workers *w, uint32_t slot)
 static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
 {
     mp__link *link = w->links[slot];
-    if (link->state == MP__LINK_NONE || link->state >= MP__LINK_DEAD || w->zygote_dead)
+    if (!mp__link_lives(link) || w->zygote_dead)
         return;
-    link->deaf = true;
+    link->deaf = link->killed = true;
     mp__outbox_fini(&link->outbox);
-    command(
-        w,
-        &(mp__control){
-            .kind = MP__CONTROL_KILL, .slot = slot, .generation = link->life.generation, .value = hard ? SIGKILL : SIGTERM},
-        NULL); /* fails only if the zygote is gone, and it with it */
+    mp__control order = {.kind = MP__CONTROL_KILL, .slot = slot, .generation = link->life.generation};
+    order.value = hard ? SIGKILL : SIGTERM;
+    if (command(w, &order, NULL) &&
+        hard) /* nothing would end it any more: a zygote that is left alone ends with all its own */
+        shutdown(w->line.fd, SHUT_WR);
+}
+
+static bool end_item(mp__workers *w, uint32_t slot, uint64_t ordinal)
+{
+    bool ended = !w->zygote_dead && mp__link_end(w->links[slot], ordinal);
+    if (ended)
+        kill_worker(w, slot, false);
+    return ended;
 }
 
 static void look(mp__workers *w)
 {
     w->next_look = 0;
+}
+
+static bool spin(mp__workers *w, uint64_t ns, const atomic_uint *wanted)
+{
+    w->spun = mp__links_spin(w->links, w->slots, ns, wanted);
+    if (w->spun)
+        w->next_look = 0;
+    return w->spun;
+}
+
+static void expect(mp__workers *w, uint64_t awake_ns)
+{
+    mp__doze_expect(&w->doze, awake_ns);
+}
+
+static _Atomic uint32_t *doze(mp__workers *w, uint32_t *value)
+{
+    return mp__doze_begin(&w->doze, value);
+}
+
+static bool awake(mp__workers *w)
+{
+    w->spun = mp__doze_end(&w->doze);
+    if (w->spun)
+        w->next_look = 0;
+    return w->spun;
 }
 
 static int descriptor(mp__workers *w)
@@ -364,10 +343,9 @@ static int descriptor(mp__workers *w)
 
 static bool next_owed(mp__workers *w, mp__event *event)
 {
-    if (w->inbox_count) {
-        mp__control message = w->inbox[0];
-        memmove(w->inbox, w->inbox + 1, --w->inbox_count * sizeof message);
-        if (!w->inbox_count)
+    if (w->line.inbox_count) {
+        mp__control message = mp__control_take(&w->line);
+        if (!w->line.inbox_count)
             paid(w);
         return took_report(w, &message, event);
     }
@@ -399,16 +377,22 @@ static bool writable(mp__workers *w, uint32_t slot, mp__event *event)
     return true;
 }
 
+static bool hear_zygote(mp__workers *w, mp__event *event)
+{
+    int got = w->line.inbox_count ? 0 : mp__control_receive(&w->line); /* what is in the inbox comes first */
+    if (got < 0)
+        zygote_died(w);
+    if (got <= 0)
+        return false;
+    mp__control message = mp__control_take(&w->line);
+    return took_report(w, &message, event);
+}
+
 static bool take_ready(mp__workers *w, const struct epoll_event *ready, mp__event *event)
 {
     uint32_t slot = (uint32_t)ready->data.u64;
     switch (ready->data.u64 >> 32) {
-    case ABOUT_CONTROL: {
-        int got = w->inbox_count ? 0 : receive(w); /* what is in the inbox comes first */
-        if (got < 0)
-            zygote_died(w);
-        return got > 0 && took_report(w, &w->inbox[--w->inbox_count], event);
-    }
+    case ABOUT_CONTROL: return hear_zygote(w, event);
     case ABOUT_TASKS: return writable(w, slot, event);
     case ABOUT_RESULTS:
         w->reading = w->links[slot];
@@ -416,6 +400,14 @@ static bool take_ready(mp__workers *w, const struct epoll_event *ready, mp__even
         return false;
     default: return false;
     }
+}
+
+/* From when on they are counted: before any worker has run anything, and while the first come to be. */
+static void count_kills(mp__workers *w)
+{
+    if (!w->counts_kills)
+        mp__oom_begin(&w->oom, "/proc/self/cgroup", "/sys/fs/cgroup");
+    w->counts_kills = true;
 }
 
 /* A link is asked until it has no more. One that has ended, or is not believed any more, is not looked at again until its
@@ -427,8 +419,10 @@ static bool next_of_link(mp__workers *w, mp__event *event)
     bool over = got && (event->kind == MP__EV_LOST || event->kind == MP__EV_START_FAILED);
     if (!got || over)
         w->reading = NULL;
-    if (got && (event->kind == MP__EV_GREETED || event->kind == MP__EV_READY))
+    if (got && (event->kind == MP__EV_GREETED || event->kind == MP__EV_READY)) {
         flush(w, link->life.slot);
+        count_kills(w);
+    }
     if (link->refused && !over)
         kill_worker(w, link->life.slot, true);
     if (link->state == MP__LINK_ENDED || (link->state == MP__LINK_OPEN && link->distrusted))
@@ -440,8 +434,9 @@ static bool next_look(mp__workers *w)
 {
     while (w->next_look < w->slots) {
         mp__link *link = w->links[w->next_look++];
-        if (!mp__link_look(link))
+        if (!(w->spun ? mp__link_has_in_buffer(link) : mp__link_may_hide(link)))
             continue;
+        mp__link_look(link);
         w->reading = link;
         return true;
     }
@@ -457,6 +452,9 @@ static bool next(mp__workers *w, mp__event *event)
                 return true;
         } else if (next_orphan(w) || next_look(w)) {
             continue;
+        } else if (w->spun) {
+            w->spun = false;
+            return false;
         } else if (w->owes_broken) {
             return tell_broken(w, event);
         } else if (w->owed) {
@@ -472,6 +470,8 @@ static bool next(mp__workers *w, mp__event *event)
             w->ready_count = epoll_wait(w->epoll, w->ready, READY_MAX, 0);
             if (w->ready_count <= 0) {
                 w->ready_count = 0;
+                if (w->begun)
+                    count_kills(w);
                 return false;
             }
         }
@@ -483,18 +483,21 @@ static bool next(mp__workers *w, mp__event *event)
 /* Arrays that have grown and links that were made before memory ran out are kept or freed: `slots` alone says what there is. */
 static mp_status grow(mp__workers *w, uint32_t slots)
 {
-    mp__control *inbox = mp__memory.realloc(w->inbox, REPORTS * slots * sizeof *inbox);
-    if (inbox)
-        w->inbox = inbox;
     mp__link **links = mp__memory.realloc(w->links, slots * sizeof *links);
-    if (links)
-        w->links = links;
+    if (!links)
+        return MP_ENOMEM;
+    w->links = links;
+    uint32_t *lives = mp__memory.realloc(w->lives, slots * sizeof *lives);
+    if (!lives)
+        return MP_ENOMEM;
+    w->lives = lives;
+    memset(lives + w->slots, 0, (slots - w->slots) * sizeof *lives);
     uint32_t made = w->slots;
-    while (inbox && links && made < slots && (links[made] = mp__memory.calloc(1, sizeof **links))) {
-        links[made]->tasks_fd = links[made]->results_fd = -1;
+    while (made < slots && (links[made] = mp__memory.calloc(1, sizeof **links))) {
+        mp__link_init(links[made]);
         made++;
     }
-    if (made < slots) {
+    if (made < slots || !mp__control_grow(&w->line, slots)) {
         while (made > w->slots)
             free(links[--made]);
         return MP_ENOMEM;
@@ -505,26 +508,21 @@ static mp_status grow(mp__workers *w, uint32_t slots)
 
 static void free_all(mp__workers *w)
 {
-    for (int *fd = (int[]){w->control, w->epoll, w->owed_fd, -2}; *fd != -2; fd++)
+    for (int *fd = (int[]){w->epoll, w->owed_fd, -2}; *fd != -2; fd++)
         if (*fd >= 0)
             close(*fd);
-    for (uint32_t i = 0; i < w->slots; i++)
+    for (uint32_t i = 0; i < w->slots; i++) {
+        mp__link_fini(w->links[i]);
         free(w->links[i]);
+    }
     free(w->links);
-    free(w->inbox);
+    free(w->lives);
     free(w);
 }
 
-/* It has no workers any more: nothing is lost by not asking. It is ours until we have waited for it. */
 static void close_all(mp__workers *w)
 {
-    if (!w->zygote_dead) {
-        if (waitpid(w->zygote, NULL, WNOHANG) == 0) {
-            kill(w->zygote, SIGKILL);
-            while (waitpid(w->zygote, NULL, 0) < 0 && errno == EINTR)
-                ;
-        }
-    }
+    mp__control_close(&w->line);
     for (uint32_t i = 0; i < w->slots; i++)
         mp__link_close(w->links[i]);
     free_all(w);
@@ -534,16 +532,17 @@ static mp_status set_up(mp__workers *w, const mp__backend_config *config, mp_err
 {
     const mp__launch launch = {.method = config->start_method,
                                .tasks = config->tasks,
+                               .chaos = config->chaos,
                                .hash = w->terms.hash,
                                .name_prefix = config->name_prefix ? config->name_prefix : "mp-worker"};
     if (grow(w, config->slots) != MP_OK)
         return mp__failure(error, MP_ENOMEM, "no memory for a pool of %u workers", config->workers);
     w->epoll = mp__above_standard(mp__system.epoll_create1(EPOLL_CLOEXEC));
-    w->owed_fd = mp__above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    w->owed_fd = mp__above_standard(mp__system.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (w->epoll < 0 || w->owed_fd < 0 || watch(w, EPOLL_CTL_ADD, w->owed_fd, EPOLLIN, ABOUT_OWED, 0) < 0)
         return mp__system_failure(error, errno, "no descriptor for a pool");
-    mp_status status = mp__launch_zygote(&launch, &w->zygote, &w->control, error);
-    if (!status && watch(w, EPOLL_CTL_ADD, w->control, EPOLLIN, ABOUT_CONTROL, 0) < 0)
+    mp_status status = mp__launch_zygote(&launch, &w->line.zygote, &w->line.fd, error);
+    if (!status && watch(w, EPOLL_CTL_ADD, w->line.fd, EPOLLIN, ABOUT_CONTROL, 0) < 0)
         status = mp__system_failure(error, errno, "no descriptor for a pool");
     return status;
 }
@@ -559,15 +558,15 @@ static mp_status open_all(mp__workers **workers, const mp__backend_config *confi
     w->terms = (mp__terms){.tasks = config->tasks,
                            .initializer = config->initializer,
                            .finalizer = config->finalizer,
+                           .limits = config->limits,
+                           .capture = config->capture,
+                           .chaos = config->chaos,
                            .hash = mp__task_table_hash(config->tasks),
                            .executed = config->start_method == MP_SPAWN || config->start_method == MP_FORKSERVER};
-    w->control = w->epoll = w->owed_fd = w->zygote = -1;
+    w->line.zygote = w->line.fd = w->epoll = w->owed_fd = -1;
     status = set_up(w, config, error);
     if (status) {
-        if (w->zygote > 0)
-            close_all(w);
-        else
-            free_all(w);
+        close_all(w);
         return status;
     }
     *workers = w;
@@ -580,14 +579,20 @@ const mp__backend mp__process_backend = {
     .grow = grow,
     .start = start,
     .room = room,
-    .send = send_item,
+    .send = send_items,
     .flush = flush,
     .recall = recall,
     .started = started,
     .cancel = cancel,
+    .heeds = heeds,
+    .end = end_item,
     .stop = stop,
     .kill = kill_worker,
     .look = look,
+    .spin = spin,
+    .expect = expect,
+    .doze = doze,
+    .awake = awake,
     .descriptor = descriptor,
     .next = next,
     .close = close_all,

@@ -4,203 +4,56 @@
  * enough, when they have waited long enough, and always before the worker blocks. So whenever it dies, or is long about an item,
  * the parent finds what is finished: in the pipe, and behind that in the buffer. A result that is too large for the buffer is written past it.
  *
- * It holds five descriptors: 0 is /dev/null, 1 and 2 are the program's, then its two pipes. It leaves by _exit, always: the
+ * How it comes to this is in worker_begin.c, what it holds and stands on in footing.c. It leaves by _exit, always: the
  * program's atexit handlers and unflushed files belong to the parent, or, where it was executed, to no one. Whatever else goes
  * wrong here (no memory for a value, a result that cannot be encoded) is its item's failure. Only the initializer's failure is
  * its own: it is answered, and the parent ends the worker. */
-#include "pool/process/worker.h"
-#include "pool/call.h"
 #include "pool/clock.h"
-#include "pool/process/inheritance.h"
-#include "pool/process/outbox.h"
-#include "pool/process/protocol.h"
+#include "pool/process/worker_state.h"
 #include "pool/system.h"
+#include "serial/clear.h"
 #include "serial/codec.h"
 #include "serial/frame.h"
 #include "serial/memory.h"
+#include "serial/quick.h"
+#include "serial/row.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
-    LOOK_NS = 50000,  /* look at the clock about this often */
-    WAIT_NS = 200000, /* a result waits at most this long for others, between items */
+    LOOK_NS = 50000, /* look at the clock about this often */
     LOOK_ITEMS = 1024,
     SCRATCH_KEEP = 1 << 20,
-    PIPES_BELOW = 1024, /* numbers of our pipes; they come from the zygote as small ones */
-    PIPES_ABOVE = 16,
     FORGOTTEN_MS = 1000
 };
 
-typedef struct worker {
-    const mp__worker_start *start;
-    int tasks_fd, results_fd;
-    mp__shared *shared;
-    mp__frame_reader reader;
-    mp__buffer results; /* fixed, over shared->buffer */
-    uint64_t base;      /* offset of its beginning in the stream of results */
-    uint64_t result_count;
-    uint64_t received; /* bytes of tasks */
-    mp__outbox large;  /* results that do not fit it */
-    mp__blobs blobs;
-    uint64_t epoch, started; /* of shared->claim, as we know it */
-    bool recalled;           /* there is a newer epoch: what comes is thrown away until RESUME names it */
-    const mp_task *task;     /* of the items that come */
-    size_t next_item;
-    void *input, *output; /* room for one value each */
-    size_t room;
-    mp__buffer scratch; /* what the input points to */
-    bool past_hooks; /* items have begun: what looks like a hook now is what is left of a pipe that a task has read from */
-    const mp_task *finalizer;
-    void *last_input; /* of the finalizer */
-    char name[MP_NAME_MAX];
-    mp_call call;
-    uint64_t looked_at, flushed_at; /* ns */
-    unsigned until_look, looked_items;
-} worker;
+/* What small items do not need is not to be part of what runs for each: that would save registers and make room for it. */
+#define COLD __attribute__((noinline))
 
-/* A task that forks and lets the child come back to us would have two of us on one pipe: the child's copy leaves. */
-static bool is_copy;
+typedef mp__process_worker worker;
 
-static void become_copy(void)
-{
-    is_copy = true;
-}
+bool mp__worker_is_copy;
 
-_Noreturn static void leave(int code)
+_Noreturn void mp__worker_leave(int code)
 {
     fflush(stdout);
     _exit(code);
 }
 
-/* --- results ------------------------------------------------------------------------------------------------------------- */
-
-/* The buffer is empty, and the stream has come this far. `base` first: the parent, which may look at any moment, must not find that
- * the buffer has all up to here, when what went past it was written into the pipe. And before the buffer is written again: what
- * the parent was copying meanwhile is then seen not to count. */
-static void begin_buffer(worker *w, uint64_t base)
-{
-    w->base = base;
-    w->results.size = 0;
-    atomic_store_explicit(&w->shared->base, base, memory_order_release);
-    atomic_store_explicit(&w->shared->committed, base, memory_order_release);
-    atomic_thread_fence(memory_order_release);
-}
-
-static void commit(worker *w)
-{
-    w->result_count++;
-    atomic_store_explicit(&w->shared->committed, w->base + w->results.size, memory_order_release);
-}
-
-/* Before bytes go into the pipe. In this order: who still finds the old `announced` finds the old `results` with it. */
-static void announce(worker *w, uint64_t size)
-{
-    atomic_store_explicit(&w->shared->announced, w->base + size, memory_order_release);
-    atomic_store_explicit(&w->shared->results, w->result_count, memory_order_release);
-}
-
-static void flush_results(worker *w)
-{
-    size_t size = w->results.size, done = 0;
-    if (!size)
-        return;
-    announce(w, size);
-    while (done < size) {
-        struct iovec rest = {w->results.data + done, size - done};
-        ssize_t written = mp__system.writev(w->results_fd, &rest, 1);
-        if (written >= 0)
-            done += (size_t)written;
-        else if (errno != EINTR)
-            leave(MP__EXIT_GONE);
-    }
-    begin_buffer(w, w->base + size);
-}
-
-/* A frame of bytes. It fits when the buffer is empty: messages are bounded. */
-static void put_raw(worker *w, unsigned kind, const void *bytes, size_t size)
-{
-    if (!mp__frame_write_raw(&w->results, kind, bytes, size)) {
-        flush_results(w);
-        if (!mp__frame_write_raw(&w->results, kind, bytes, size))
-            leave(MP__EXIT_PROTOCOL);
-    }
-    commit(w);
-}
-
-static void put_failure(worker *w, mp_status status, const char *message)
-{
-    mp__refusal refusal = {.status = (int32_t)status, .message = {message, strlen(message)}};
-    mp__fault fault = {0};
-    if (mp__frame_write(&w->results, MP__FAILURE, &mp__refusal_type, &refusal, &w->blobs, &fault) != MP_OK) {
-        flush_results(w);
-        fault = (mp__fault){0};
-        if (mp__frame_write(&w->results, MP__FAILURE, &mp__refusal_type, &refusal, &w->blobs, &fault) != MP_OK)
-            leave(MP__EXIT_PROTOCOL);
-    }
-    commit(w);
-}
-
-static void put_fault(worker *w, const char *what, const mp__fault *fault)
-{
-    char text[sizeof fault->path + sizeof fault->message + 32], message[MP_MESSAGE_MAX];
-    mp__fault_text(fault, text, sizeof text);
-    snprintf(message, sizeof message, "%s: %s", what, text);
-    put_failure(w, fault->status, message);
-}
-
-/* Past the buffer: blobs are written from where the task left them. Until the last byte is out the item is not finished. */
-static void put_large(worker *w, const mp_type *type, const void *value)
-{
-    mp__fault fault = {0};
-    flush_results(w);
-    if (mp__outbox_value(&w->large, MP__VALUE, type, value, &fault) != MP_OK) {
-        put_fault(w, "the result cannot be sent", &fault);
-        return;
-    }
-    uint64_t size = mp__outbox_size(&w->large);
-    w->result_count++;
-    announce(w, size);
-    if (mp__outbox_write(&w->large, w->results_fd) != 0)
-        leave(MP__EXIT_GONE);
-    begin_buffer(w, w->base + size);
-}
-
-static void put_value(worker *w, const mp_type *type, const void *value)
-{
-    mp__fault fault = {0};
-    size_t before = w->results.size;
-    w->blobs.count = 0;
-    mp_status status = mp__frame_write(&w->results, MP__VALUE, type, value, &w->blobs, &fault);
-    if (status == MP_OK && !w->blobs.count) {
-        commit(w);
-        return;
-    }
-    w->results.size = before;
-    if (status == MP_OK || status == MP_ENOMEM)
-        put_large(w, type, value);
-    else
-        put_fault(w, "the result cannot be sent", &fault);
-}
-
 /* --- items --------------------------------------------------------------------------------------------------------------- */
 
 /* False: the parent has taken it back, and all that follows until it says so. See mp__shared. */
-static bool claim(worker *w)
+static inline bool claim(worker *w)
 {
     uint64_t known = w->epoch * MP__EPOCH_ONE + w->started;
     w->recalled = !atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
                                                            memory_order_acquire);
     if (w->recalled && known / MP__EPOCH_ONE == w->epoch)
-        leave(MP__EXIT_PROTOCOL); /* nobody but a wild task has changed the count */
+        mp__worker_leave(MP__EXIT_PROTOCOL); /* nobody but a wild task has changed the count */
     if (w->recalled)
         return false;
     w->started++;
@@ -215,7 +68,7 @@ static bool count_is_wrong(const worker *w)
     return (claim & MP__STARTED_MASK) != w->started;
 }
 
-static bool make_room(worker *w, const mp_task *task)
+static inline bool make_room(worker *w, const mp_task *task)
 {
     size_t need = task->input->size > task->output->size ? task->input->size : task->output->size;
     if (need <= w->room)
@@ -232,69 +85,105 @@ static bool make_room(worker *w, const mp_task *task)
 }
 
 /* Runs it, on w->output. */
-static mp_status run_task(worker *w, const mp_task *task, const void *input, size_t item, uint64_t ordinal)
+static inline mp_status run_task(worker *w, const mp_task *task, const void *input, size_t item, uint64_t ordinal)
 {
-    memset(w->output, 0, task->output->size);
-    mp__call_begin(&w->call, item, ordinal);
-    mp_status status = mp__call_status(&w->call, task->run(input, w->output, &w->call));
-    if (is_copy)
+    mp__clear(w->output, task->output->size);
+    mp__call_begin(&w->call, item, w->attempt, ordinal);
+    w->call.chaos = item == MP_NO_ITEM ? NULL : w->chaos; /* which is for items alone */
+    mp_status status = mp__call_run(&w->call, task, input, w->output);
+    if (mp__worker_is_copy)
         _exit(MP__EXIT_GONE);
+    if (!w->footing.captures)
+        mp__results_print();
     return status;
 }
 
-/* The input in a frame into w->input, and room for the output; false: what is wrong has been put in the result's place. */
-static bool take_input(worker *w, mp__frame *frame, const mp_task *task, const char *what)
+COLD static void refuse_for_room(worker *w)
 {
-    mp__fault fault = {0};
-    if (!make_room(w, task)) {
-        put_failure(w, MP_ENOMEM, "no memory for the task's input and output");
-        return false;
-    }
-    if (mp__decode_input(task->input, frame, w->input, &w->scratch, &fault) == MP_OK)
+    mp__results_failure(&w->results, MP_ENOMEM, false, "no memory for the task's input and output");
+}
+
+/* The input in a frame into w->input, and room for the output; false: what is wrong has been put in the result's place. */
+static inline bool take_input(worker *w, mp__frame *frame, const mp_task *task, const char *what)
+{
+    mp__fault fault;
+    if (!make_room(w, task))
+        refuse_for_room(w);
+    else if (mp__decode_quickly(task->input, frame, w->input) ||
+             mp__decode_input(task->input, frame, w->input, &w->scratch, &fault) == MP_OK)
         return true;
-    put_fault(w, what, &fault);
+    else
+        mp__results_fault(&w->results, what, &fault);
     return false;
 }
 
-static void run_item(worker *w, mp__frame *frame)
+static inline void put_result(worker *w, const mp_task *task, mp_status status)
+{
+    if (w->footing.captures)
+        mp__results_output(&w->results, w->footing.output_fds);
+    if (status == MP_OK)
+        mp__results_value(&w->results, task->output, w->output);
+    else
+        mp__results_failure(&w->results, status, true, w->call.message);
+    w->urgent |= status != MP_OK;
+    if (w->footing.captures)
+        mp__capture_forget(w->footing.output_fds);
+}
+
+static inline void run_item(worker *w, mp__frame *frame)
 {
     w->past_hooks = true;
-    size_t item = w->next_item++;
+    size_t item = w->next_item;
+    w->next_item += w->item_step;
     if (!w->task)
-        leave(MP__EXIT_PROTOCOL);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
     if (!claim(w))
         return;
     const mp_task *task = w->task;
     if (!take_input(w, frame, task, "the item cannot be read"))
         return;
     mp_status status = run_task(w, task, w->input, item, w->started);
-    if (status == MP_OK)
-        put_value(w, task->output, w->output);
-    else
-        put_failure(w, status, w->call.message);
+    put_result(w, task, status);
     if (count_is_wrong(w))
-        leave(MP__EXIT_PROTOCOL);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+}
+
+/* Some items of a row, whose inputs are numbers, and for which there is room; until one fails. How many. */
+static size_t run_numbers(worker *w, const mp_task *task, const uint8_t *input, size_t count)
+{
+    const size_t in = task->input->size, out = task->output->size;
+    const bool gives_numbers = mp__is_plain(task->output) && task->output->kind != MP__BOOL && !w->footing.captures;
+    size_t done = 0;
+    for (mp_status status = MP_OK; done < count && !status; done++, input += in) {
+        size_t item = w->next_item;
+        w->next_item += w->item_step;
+        if (!claim(w))
+            return done;
+        mp__row_copy_one(w->input, input, in);
+        status = run_task(w, task, w->input, item, w->started);
+        if (gives_numbers && !status)
+            mp__results_number(&w->results, w->output, out);
+        else
+            put_result(w, task, status);
+    }
+    return done;
 }
 
 /* --- first and last ------------------------------------------------------------------------------------------------------ */
 
-/* No item: it has no ordinal that could be cancelled. If it fails, what it printed comes before what it answers, for then this
- * process is ended. */
+/* No item: it has no ordinal that could be cancelled. */
 static void initialize(worker *w, mp__frame *frame)
 {
     const mp_task *task = w->task;
     if (!task || w->past_hooks)
-        leave(MP__EXIT_PROTOCOL);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
     w->past_hooks = true;
     if (take_input(w, frame, task, "its input cannot be read")) {
         mp_status status = run_task(w, task, w->input, MP_NO_ITEM, UINT64_MAX);
-        fflush(stdout);
-        if (status == MP_OK)
-            put_value(w, task->output, w->output);
-        else
-            put_failure(w, status, w->call.message);
+        put_result(w, task, status);
+        mp__footing_note(&w->footing);
     }
-    flush_results(w);
+    mp__results_flush(&w->results);
     w->looked_at = w->flushed_at = mp__now(); /* its time is not the items' */
 }
 
@@ -303,69 +192,159 @@ static void keep_last_input(worker *w, mp__frame *frame)
 {
     mp__fault fault = {0};
     if (!w->task || w->finalizer || w->past_hooks)
-        leave(MP__EXIT_PROTOCOL);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
     w->finalizer = w->task;
     const mp_type *type = w->finalizer->input;
     w->last_input = mp__memory.aligned_alloc(64, (type->size + 63) / 64 * 64);
     if (!w->last_input || mp__decode_result(type, frame, w->last_input, &fault) != MP_OK)
-        leave(MP__EXIT_SETUP);
+        mp__worker_leave(MP__EXIT_SETUP);
 }
 
 /* What becomes of it is nobody's concern. */
 _Noreturn static void stop(worker *w)
 {
-    flush_results(w);
+    mp__results_flush(&w->results);
+    w->attempt = 1;
     if (w->finalizer && make_room(w, w->finalizer))
         run_task(w, w->finalizer, w->last_input, MP_NO_ITEM, UINT64_MAX);
-    leave(MP__EXIT_GONE);
+    if (w->footing.captures) {
+        mp__results_output(&w->results, w->footing.output_fds);
+        mp__capture_forget(w->footing.output_fds);
+        mp__results_flush(&w->results);
+    }
+    mp__worker_leave(MP__EXIT_GONE);
 }
 
 /* --- orders that are no items -------------------------------------------------------------------------------------------- */
 
-/* What follows may be another caller's: what is finished does not wait for it. */
+static uint64_t is_watched(const worker *w)
+{
+    return atomic_load_explicit(&w->shared->watched, memory_order_acquire);
+}
+
+/* What follows may be another caller's, and of another task nobody knows how long it takes: what is finished does not wait for it. */
 static void begin_run(worker *w, const mp__frame *frame)
 {
-    flush_results(w);
     mp__run run;
     if (frame->size != sizeof run)
-        leave(MP__EXIT_PROTOCOL);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
     memcpy(&run, frame->data, sizeof run);
     if (run.task >= w->start->tasks->count)
-        leave(MP__EXIT_PROTOCOL);
-    w->task = w->start->tasks->rows[run.task].task;
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    const mp_task *task = w->start->tasks->rows[run.task].task;
+    if (task != w->task)
+        mp__results_flush(&w->results);
+    w->task = task;
+    w->attempt = run.attempt;
     w->next_item = (size_t)run.item;
+    w->item_step = !run.lone;
+    w->patience_ns = run.patience_us * (uint64_t)1000;
+    if (run.expected) {
+        w->results.expected = run.expected;
+        w->expected_ns = is_watched(w);
+    }
 }
 
 static void resume(worker *w, const mp__frame *frame)
 {
     if (frame->size != sizeof w->epoch)
-        leave(MP__EXIT_PROTOCOL);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
     memcpy(&w->epoch, frame->data, sizeof w->epoch);
     w->recalled = false; /* or the next item says so again */
 }
 
 /* --- time ---------------------------------------------------------------------------------------------------------------- */
 
-static void account(worker *w)
+/* One that has run nothing yet is not too large for its limit: its limit is too small for any, and each gets one item at least. */
+static void weigh(worker *w)
+{
+    uint64_t most = w->shared->limits.rss, bytes = most && w->started ? mp__footing_resident(&w->footing) : 0;
+    if (bytes > most)
+        atomic_store_explicit(&w->shared->rss, bytes, memory_order_relaxed);
+}
+
+/* True: an item took long enough for all to be looked at behind it. */
+static bool account(worker *w)
 {
     uint64_t now = mp__now(), spent = now - w->looked_at;
     atomic_fetch_add_explicit(&w->shared->busy_ns, spent, memory_order_relaxed);
     uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
     w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
+    bool long_ones = w->looked_items && spent / w->looked_items >= LOOK_NS;
     w->looked_items = 0;
     w->looked_at = now;
+    weigh(w);
+    return long_ones;
 }
 
-/* After an item. Clocks cost more than small items: looked at once in LOOK_NS worth of them. */
-static void between_items(worker *w)
+static void look_round(worker *w, bool all)
 {
-    w->looked_items++;
-    if (w->looked_items >= w->until_look)
-        account(w);
-    if (w->results.size < MP__FLUSH_AT && w->looked_at - w->flushed_at < WAIT_NS)
-        return;
-    flush_results(w);
+    bool mended = all || w->restless ? mp__footing_mend(&w->footing) : mp__footing_glance(&w->footing);
+    w->restless |= mended;
+    w->glanced_at = w->looked_at;
+}
+
+/* Before it sleeps: short items that come one by one are not each worth a look. */
+static void look_asleep(worker *w, bool all)
+{
+    if (all || w->restless || w->looked_at - w->glanced_at >= LOOK_NS)
+        look_round(w, all);
+}
+
+/* Bytes of tasks that the parent has sent and we have not begun. */
+static uint64_t left_to_do(const worker *w)
+{
+    uint64_t begun = w->received - (w->reader.end - w->reader.begin) - w->row_left;
+    uint64_t sent = atomic_load_explicit(&w->shared->sent, memory_order_relaxed);
+    return sent > begun ? sent - begun : 0;
+}
+
+/* Results go out when they are many, have waited, or when half of what we had to do is done: then the parent, which is woken by
+ * them, has time to send more before we have none. What would be said more often wakes it in vain. */
+static bool is_time(worker *w)
+{
+    if (!w->row_left && w->reader.begin == w->reader.end)
+        return false; /* nothing is left: it is said at once, in the way in which it is waited for */
+    uint64_t left = left_to_do(w);
+    if (left > w->most_left)
+        w->most_left = left;
+    return (left && left <= w->most_left / 2) || w->results.bytes.size >= MP__FLUSH_AT || w->urgent ||
+           w->looked_at - w->flushed_at >= w->patience_ns;
+}
+
+static void flush_between(worker *w)
+{
+    mp__results_flush(&w->results);
+    w->most_left = left_to_do(w);
     w->flushed_at = w->looked_at;
+    w->urgent = false;
+}
+
+/* After some items. Clocks cost more than small items: looked at once in LOOK_NS worth of them. */
+static void between_items(worker *w, size_t items)
+{
+    w->looked_items += (unsigned)items;
+    if (w->looked_items >= w->until_look)
+        look_round(w, account(w));
+    else if (w->restless)
+        look_round(w, true);
+    if (is_time(w))
+        flush_between(w);
+}
+
+/* How many items of a row, of `size` bytes and with `count` left, can be run before there is something to be done between them. The
+ * last of their results may go a little beyond what is to be flushed. */
+static size_t stretch(worker *w, const mp_task *task, size_t size, size_t count)
+{
+    uint64_t left = left_to_do(w), half = (left > w->most_left ? left : w->most_left) / 2;
+    size_t until_look = w->until_look > w->looked_items ? w->until_look - w->looked_items : 1;
+    size_t until_half = left > half ? (size_t)(left - half + size - 1) / size : count;
+    size_t until_full = w->results.bytes.size < MP__FLUSH_AT ? (MP__FLUSH_AT - w->results.bytes.size) / 8 + 1 : 1;
+    if (w->restless || w->footing.captures || !mp__is_plain(task->output))
+        return 1;
+    count = until_look < count ? until_look : count;
+    count = until_half < count ? until_half : count;
+    return until_full < count ? until_full : count;
 }
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------ */
@@ -375,41 +354,115 @@ static bool robbed(const worker *w)
 {
     int waiting;
     return atomic_load_explicit(&w->shared->sent, memory_order_acquire) > w->received &&
-           ioctl(w->tasks_fd, FIONREAD, &waiting) == 0 && waiting == 0;
+           ioctl(w->footing.tasks_fd, FIONREAD, &waiting) == 0 && waiting == 0;
 }
 
 /* A RESUME follows each recall at once. If none comes, there was no recall, but a wild task wrote over the epoch. */
 static bool forgotten(const worker *w)
 {
-    struct pollfd fd = {.fd = w->tasks_fd, .events = POLLIN};
+    struct pollfd fd = {.fd = w->footing.tasks_fd, .events = POLLIN};
     return w->recalled && poll(&fd, 1, FORGOTTEN_MS) == 0;
 }
 
-/* There is nothing to run: what is finished goes out, and the worker sleeps until something comes. */
+/* Who waits for our results is watching them, and is likely to send the next item soon: see mp__shared. */
+static void wait_awake(const worker *w, uint64_t ns)
+{
+    uint64_t until = mp__now() + ns;
+    while (atomic_load_explicit(&w->shared->sent, memory_order_acquire) <= w->received && mp__now() < until &&
+           (is_watched(w) || mp__results_are_got(&w->results)))
+        mp__clock_pause();
+}
+
+/* What is finished goes out, unless the parent has it, or is told where it is. */
+static void say(worker *w)
+{
+    if (!mp__results_are_got(&w->results) && !mp__results_tell(&w->results))
+        mp__results_flush(&w->results);
+}
+
+/* There is nothing to run: the worker sleeps until something comes. */
 static void wait_for_frames(worker *w)
 {
     uint8_t *where;
     size_t room;
-    account(w);
-    flush_results(w);
-    fflush(stdout);
+    bool long_ones = account(w);
+    uint64_t watched = is_watched(w);
+    mp__results_end_row(&w->results);
+    if (!watched) /* he may have seen it by now */
+        watched = w->expected_ns;
+    w->expected_ns = 0;
+    if (!watched)
+        say(w);
+    mp__results_print();       /* what a thread has that a task left behind */
+    look_asleep(w, long_ones); /* now it keeps nobody waiting */
+    if (watched) {
+        wait_awake(w, watched);
+        say(w);
+    }
     if (w->scratch.capacity > SCRATCH_KEEP) /* one huge item does not mean that all are */
         mp__buffer_fini(&w->scratch);
     if (!mp__frame_reader_space(&w->reader, &where, &room))
-        leave(w->reader.status == MP_ENOMEM ? MP__EXIT_SETUP : MP__EXIT_PROTOCOL);
+        mp__worker_leave(w->reader.status == MP_ENOMEM ? MP__EXIT_SETUP : MP__EXIT_PROTOCOL);
     if (robbed(w) || forgotten(w))
-        leave(MP__EXIT_PROTOCOL);
-    ssize_t got = mp__system.read(w->tasks_fd, where, room);
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    ssize_t got = mp__system.read(w->footing.tasks_fd, where, room);
     if (got == 0 || (got < 0 && errno != EINTR))
-        leave(MP__EXIT_GONE);
+        mp__worker_leave(MP__EXIT_GONE);
     if (got > 0) {
         mp__frame_reader_filled(&w->reader, (size_t)got);
         w->received += (uint64_t)got;
     }
+    w->most_left = 0;
+    w->urgent = false;
     w->looked_at = w->flushed_at = mp__now();
 }
 
-_Noreturn static void serve(worker *w)
+/* Without memory for a single number nothing can be said of its items but that. */
+static size_t refuse_number(worker *w)
+{
+    w->next_item += w->item_step;
+    if (!claim(w))
+        return 0;
+    refuse_for_room(w);
+    return 1;
+}
+
+static void run_row(worker *w, mp__frame *frame)
+{
+    const mp_task *task = w->task;
+    size_t left = mp__row_open(frame), size = frame->row;
+    if (!task || !left || !mp__is_plain(task->input) || size != task->input->size)
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    w->past_hooks = true;
+    while (left && !w->recalled) {
+        w->row_left = left * size;
+        size_t some = stretch(w, task, size, left);
+        size_t done = make_room(w, task) ? run_numbers(w, task, frame->data, some) : refuse_number(w);
+        if (done && count_is_wrong(w))
+            mp__worker_leave(MP__EXIT_PROTOCOL);
+        frame->data += done * size;
+        left -= done;
+        w->row_left = left * size;
+        between_items(w, done);
+    }
+    w->row_left = 0;
+}
+
+/* Those that have come in frames that follow each other: the frame is of the first one. If they are taken back meanwhile, so are all behind it. */
+static void run_items(worker *w, mp__frame *frame)
+{
+    size_t more = mp__frame_reader_more(&w->reader, frame, SIZE_MAX);
+    const uint8_t *end = more ? w->reader.buffer + w->reader.begin : NULL;
+    for (;; mp__frame_follow(frame)) {
+        w->row_left = more ? (uint64_t)(end - (frame->data + frame->size)) : 0;
+        run_item(w, frame);
+        between_items(w, 1);
+        if (!more-- || w->recalled)
+            return;
+    }
+}
+
+_Noreturn void mp__worker_serve(worker *w)
 {
     mp__frame frame;
     for (;;) {
@@ -417,14 +470,12 @@ _Noreturn static void serve(worker *w)
             wait_for_frames(w);
         switch (frame.kind) {
         case MP__RUN: begin_run(w, &frame); break;
-        case MP__ITEM:
-            run_item(w, &frame);
-            between_items(w);
-            break;
+        case MP__ITEM: run_items(w, &frame); break;
+        case MP__ITEMS: run_row(w, &frame); break;
         case MP__REFUSED:
-            w->next_item++;
+            w->next_item += w->item_step;
             if (claim(w))
-                put_raw(w, MP__FAILURE, frame.data, frame.size);
+                mp__results_raw(&w->results, MP__FAILURE, frame.data, frame.size);
             break;
         case MP__RESUME: resume(w, &frame); break;
         case MP__INIT: initialize(w, &frame); break;
@@ -432,93 +483,4 @@ _Noreturn static void serve(worker *w)
         default: stop(w);
         }
     }
-}
-
-/* A task that calls exit ends here: the first of the handlers, for it was registered last, and the last, for it does not
- * return. */
-static void left_by_exit(int status, void *unused)
-{
-    (void)unused;
-    leave(status);
-}
-
-/* The zygote's death is ours, also in the middle of a task; if it died before we asked, we have another parent already. */
-static void follow(const mp__worker_start *start)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != start->parent)
-        _exit(MP__EXIT_GONE);
-}
-
-static void take_name(worker *w)
-{
-    snprintf(w->name, sizeof w->name, "%s_%u", w->start->name_prefix, w->start->place);
-    prctl(PR_SET_NAME, w->name); /* it takes 15 bytes */
-    w->call = (mp_call){.worker = (int)w->start->place, .name = w->name, .cancelled = &w->shared->cancelled};
-}
-
-/* The program's descriptors are closed here, but a task may still hold one's number, in a FILE say. So our pipes do not take
- * the low numbers, which are the likeliest: what is written to a number of old must fail, and not be taken for a result. */
-static int pipe_numbers(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > PIPES_BELOW)
-        return PIPES_BELOW - 2;
-    if (limit.rlim_cur < PIPES_ABOVE + 2)
-        _exit(MP__EXIT_SETUP);
-    return (int)limit.rlim_cur - 2;
-}
-
-static void take_descriptors(worker *w)
-{
-    const mp__worker_start *start = w->start;
-    w->shared = mp__system.mmap(NULL, sizeof *w->shared, PROT_READ | PROT_WRITE, MAP_SHARED, start->shared_fd, 0);
-    if (w->shared == MAP_FAILED)
-        _exit(MP__EXIT_SETUP);
-    w->tasks_fd = pipe_numbers();
-    w->results_fd = w->tasks_fd + 1;
-    if (dup3(start->tasks_fd, w->tasks_fd, O_CLOEXEC) < 0 || dup3(start->results_fd, w->results_fd, O_CLOEXEC) < 0)
-        _exit(MP__EXIT_SETUP);
-    mp__close_between(3, w->tasks_fd - 1);
-    mp__close_between(w->results_fd + 1, INT_MAX);
-}
-
-/* Where the parent will find that this is not its table, it is shown ours. */
-static void greet(worker *w)
-{
-    const mp__task_table *tasks = w->start->tasks;
-    uint64_t hash = w->start->executed ? mp__task_table_hash(tasks) : w->start->wanted_hash;
-    mp__hello hello = {.protocol = MP__PROTOCOL, .pid = getpid(), .hash = hash, .tasks = tasks->count};
-    memcpy(hello.version, mp_version(), strnlen(mp_version(), sizeof hello.version));
-    put_raw(w, MP__HELLO, &hello, sizeof hello);
-    for (size_t i = 0; hash != w->start->wanted_hash && i < tasks->count; i++) {
-        mp__task_line line = {.hash = tasks->rows[i].hash};
-        strcpy(line.name, tasks->rows[i].name);
-        put_raw(w, MP__TASK, &line, sizeof line);
-    }
-}
-
-_Noreturn void mp__worker_run(const mp__worker_start *start)
-{
-    follow(start);
-    if (start->executed)
-        mp__inherit_signals(); /* its constructors may have set some */
-    is_copy = false;           /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
-    worker w = {.start = start, .until_look = 1};
-    take_descriptors(&w);
-    take_name(&w);
-    w.results = (mp__buffer){.data = w.shared->buffer, .capacity = sizeof w.shared->buffer, .fixed = true};
-    mp__frame_reader_init(&w.reader, MP__TO_WORKER, MP_ITEM_SIZE_MAX);
-    uint8_t *where;
-    size_t room; /* its memory is taken now: whatever goes wrong with that goes wrong before it is said to be ready */
-    if (!mp__frame_reader_space(&w.reader, &where, &room))
-        _exit(MP__EXIT_SETUP);
-    on_exit(left_by_exit, NULL);
-    pthread_atfork(NULL, NULL, become_copy);
-    greet(&w);
-    w.looked_at = w.flushed_at = mp__now();
-    sigset_t mask = start->mask;
-    sigdelset(&mask, SIGTERM); /* which is how it is asked to end, whatever the program does with it itself */
-    sigprocmask(SIG_SETMASK, &mask, NULL);
-    serve(&w);
 }

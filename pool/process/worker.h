@@ -1,6 +1,8 @@
 /* A worker process: takes items from its pipe, runs tasks, gives results back. */
 #ifndef MP__PROCESS_WORKER_H
 #define MP__PROCESS_WORKER_H
+#include "pool/chaos.h"
+#include "pool/process/capture.h"
 #include "pool/registry.h"
 #include <signal.h>
 #include <stdint.h>
@@ -11,9 +13,11 @@ typedef struct mp__worker_start {
     uint32_t place;
     const char *name_prefix;
     int tasks_fd, results_fd, shared_fd;
-    sigset_t mask; /* signal mask of whoever opened the pool */
+    int output_fds[MP__CAPTURED]; /* -1: what it prints is not captured */
+    sigset_t mask;                /* signal mask of whoever opened the pool */
     const mp__task_table *tasks;
-    uint64_t wanted_hash; /* of the pool's; where `tasks` is a copy of the pool's, that is not looked at */
+    uint64_t wanted_hash;   /* of the pool's; where `tasks` is a copy of the pool's, that is not looked at */
+    const mp__chaos *chaos; /* NULL: nothing, or, where it was executed, as the environment says */
     bool executed;
 } mp__worker_start;
 

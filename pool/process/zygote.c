@@ -7,9 +7,10 @@
  *
  * Why it exists: workers need a parent that outlives no one and forks from a snapshot. PR_SET_PDEATHSIG follows the thread
  * that forked; this thread lives as long as the process. It reaps, so a signal for a worker goes through it: it alone knows
- * whether a pid is still that worker's. When it ends, its workers are killed. */
+ * whether a pid is still that worker's. When it ends, its workers are killed, and what their tasks have started: descendants.c. */
 #include "pool/process/zygote.h"
 #include "pool/cpu.h"
+#include "pool/process/descendants.h"
 #include "pool/process/inheritance.h"
 #include "pool/process/protocol.h"
 #include "pool/process/worker.h"
@@ -20,6 +21,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,18 +36,22 @@ typedef struct child {
 
 typedef struct zygote {
     const mp__zygote_config *config;
+    pid_t pid;
     int control, deaths, owner; /* descriptors; `owner` is -1 where there are no pidfds */
     child *children;            /* by slot: room for as many as any pool has, of which the kernel backs what is used */
     uint32_t used;              /* slots below this have had children */
 } zygote;
 
+/* The workers, and with them what is in their groups; then whatever there is. Where that cannot be found, the workers at least. */
 _Noreturn static void leave(const zygote *z)
 {
     for (uint32_t i = 0; i < z->used; i++)
         if (z->children[i].pid > 0) /* anything else would be a signal to many */
-            kill(z->children[i].pid, SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-        ;
+            mp__descendants_signal(z->children[i].pid, SIGKILL);
+    mp__descendants_end(z->deaths);
+    for (uint32_t i = 0; i < z->used; i++)
+        while (z->children[i].pid > 0 && waitpid(z->children[i].pid, NULL, 0) < 0 && errno == EINTR)
+            ;
     _exit(0);
 }
 
@@ -64,45 +70,48 @@ static void tell_failed(const zygote *z, const mp__control *message, int os_erro
                 .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .value = os_error});
 }
 
-/* In the child. The death of the zygote is its own from now on, also while the program loads. */
-_Noreturn static void execute_worker(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS],
-                                     pid_t parent)
+static pid_t execute_worker(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
 {
-    mp__birth birth = {.kind = MP__BIRTH_WORKER,
-                       .parent = parent,
-                       .place = (uint32_t)message->value,
-                       .fds = {fds[0], fds[1], fds[2]},
-                       .hash = z->config->wanted_hash};
-    strncpy(birth.prefix, z->config->name_prefix, sizeof birth.prefix - 1);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(MP__EXIT_GONE);
-    mp__control failed = {
-        .kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation, .pid = getpid()};
-    failed.value = mp__exec_run(z->config->exec, &birth, &z->config->mask);
-    send(z->control, &failed, sizeof failed, MSG_NOSIGNAL);
-    _exit(MP__EXIT_SETUP);
+    mp__execution execution = {
+        .exec = z->config->exec,
+        .birth = {.kind = MP__BIRTH_WORKER,
+                  .parent = z->pid,
+                  .place = (uint32_t)message->value,
+                  .fds = {fds[0], fds[1], fds[2], fds[3], fds[4]},
+                  .hash = z->config->wanted_hash},
+        .mask = &z->config->mask,
+        .control = z->control,
+        .failed = {.kind = MP__CONTROL_FAILED, .slot = message->slot, .generation = message->generation},
+    };
+    strncpy(execution.birth.prefix, z->config->name_prefix, sizeof execution.birth.prefix - 1);
+    return mp__exec_worker(&execution);
+}
+
+static pid_t fork_worker(const zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
+{
+    pid_t pid = mp__system.fork();
+    if (pid != 0)
+        return pid;
+    mp__descendants_lead();
+    mp__worker_run(&(mp__worker_start){.parent = z->pid,
+                                       .place = (uint32_t)message->value,
+                                       .name_prefix = z->config->name_prefix,
+                                       .tasks_fd = fds[0],
+                                       .results_fd = fds[1],
+                                       .shared_fd = fds[2],
+                                       .output_fds = {fds[3], fds[4]},
+                                       .mask = z->config->mask,
+                                       .tasks = z->config->tasks,
+                                       .chaos = z->config->chaos,
+                                       .wanted_hash = z->config->wanted_hash,
+                                       .executed = z->config->executed});
 }
 
 static void start(zygote *z, const mp__control *message, const int fds[MP__CONTROL_FDS])
 {
-    pid_t zygote_pid = getpid();
-    pid_t pid = mp__system.fork();
-    if (pid == 0 && z->config->exec)
-        execute_worker(z, message, fds, zygote_pid);
-    if (pid == 0)
-        mp__worker_run(&(mp__worker_start){.parent = zygote_pid,
-                                           .place = (uint32_t)message->value,
-                                           .name_prefix = z->config->name_prefix,
-                                           .tasks_fd = fds[0],
-                                           .results_fd = fds[1],
-                                           .shared_fd = fds[2],
-                                           .mask = z->config->mask,
-                                           .tasks = z->config->tasks,
-                                           .wanted_hash = z->config->wanted_hash,
-                                           .executed = z->config->executed});
+    pid_t pid = z->config->exec ? execute_worker(z, message, fds) : fork_worker(z, message, fds);
     int failed = errno;
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
+    for (int i = 0; i < mp__control_count(fds); i++)
         close(fds[i]);
     if (pid < 0) {
         tell_failed(z, message, failed);
@@ -118,7 +127,7 @@ static void kill_worker(const zygote *z, const mp__control *message)
 {
     const child *target = &z->children[message->slot];
     if (target->pid > 0 && target->generation == message->generation)
-        kill(target->pid, message->value);
+        mp__descendants_signal(target->pid, message->value);
 }
 
 static void serve(zygote *z)
@@ -136,9 +145,11 @@ static void serve(zygote *z)
     if (got != sizeof message || message.slot >= SLOTS_MAX)
         leave(z);
     const struct cmsghdr *fds = CMSG_FIRSTHDR(&packet);
-    int numbers[MP__CONTROL_FDS];
-    if (fds && fds->cmsg_len == CMSG_LEN(sizeof numbers)) {
-        memcpy(numbers, CMSG_DATA(fds), sizeof numbers);
+    int numbers[MP__CONTROL_FDS] = {-1, -1, -1, -1, -1};
+    const size_t few = MP__CONTROL_FEW * sizeof(int);
+    bool whole = fds && !(packet.msg_flags & MSG_CTRUNC);
+    if (whole && (fds->cmsg_len == CMSG_LEN(few) || fds->cmsg_len == CMSG_LEN(sizeof numbers))) {
+        memcpy(numbers, CMSG_DATA(fds), fds->cmsg_len - CMSG_LEN(0));
         start(z, &message, numbers);
     } else if (message.kind == MP__CONTROL_START) { /* out of descriptors here: they were dropped on the way */
         tell_failed(z, &message, EMFILE);
@@ -147,22 +158,36 @@ static void serve(zygote *z)
     }
 }
 
+static child *find_child(const zygote *z, pid_t pid)
+{
+    for (uint32_t i = 0; i < z->used; i++)
+        if (z->children[i].pid == pid)
+            return &z->children[i];
+    return NULL;
+}
+
+/* Others are what a task has left behind: nobody asks for them. */
 static void reap(const zygote *z)
 {
     struct signalfd_siginfo told[16];
     while (read(z->deaths, told, sizeof told) > 0)
         ;
-    int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        for (uint32_t i = 0; i < z->used; i++) {
-            child *dead = &z->children[i];
-            if (dead->pid != pid)
-                continue;
-            dead->pid = 0;
-            tell(z, &(mp__control){
-                        .kind = MP__CONTROL_DIED, .slot = i, .generation = dead->generation, .value = status, .pid = pid});
-        }
+    while ((pid = mp__descendants_dead()) > 0) {
+        struct rusage usage = {.ru_maxrss = 0};
+        child *dead = find_child(z, pid);
+        int status = mp__descendants_reap(pid, dead, &usage);
+        if (!dead)
+            continue;
+        dead->pid = 0;
+        tell(z, &(mp__control){.kind = MP__CONTROL_DIED,
+                               .slot = (uint32_t)(dead - z->children),
+                               .generation = dead->generation,
+                               .value = status,
+                               .pid = pid,
+                               .cpu_ns = mp__used_cpu_ns(&usage),
+                               .rss_bytes = (uint64_t)usage.ru_maxrss * 1024});
+    }
 }
 
 /* The pidfd is opened first and the parent looked at then: if it had died in between, getppid would say so. */
@@ -174,13 +199,16 @@ static int watch_owner(pid_t owner)
     return fd;
 }
 
-/* Deaths of children come by a descriptor. */
-static int watch_deaths(void)
+/* All signals are blocked here for good, and deaths of children come by a descriptor. So handlers of the program's do no harm, and it is
+ * left to each worker, which has time for it, to forget them; but those that are executed must have none. */
+static int watch_deaths(const mp__zygote_config *config)
 {
     sigset_t all, deaths;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    mp__inherit_signals();
+    if (config->exec)
+        mp__inherit_signals();
+    signal(SIGCHLD, SIG_DFL); /* ignored, it would have the kernel reap, and no death were ever told */
     sigemptyset(&deaths);
     sigaddset(&deaths, SIGCHLD);
     return signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -199,11 +227,13 @@ _Noreturn void mp__zygote_run(const mp__zygote_config *config)
 {
     prctl(PR_SET_NAME, "mp-zygote");
     zygote z = {.config = config,
+                .pid = getpid(),
                 .control = keep_descriptors(config),
-                .deaths = watch_deaths(),
+                .deaths = watch_deaths(config),
                 .owner = watch_owner(config->owner),
                 .children = mp__system.mmap(NULL, SLOTS_MAX * sizeof(child), PROT_READ | PROT_WRITE,
                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)};
+    mp__descendants_adopt();
     if (z.deaths < 0 || z.children == MAP_FAILED)
         leave(&z);
     if (config->executed)

@@ -1,6 +1,7 @@
 /* The zygote: the process that workers are forked from. */
 #ifndef MP__PROCESS_ZYGOTE_H
 #define MP__PROCESS_ZYGOTE_H
+#include "pool/chaos.h"
 #include "pool/process/exec.h"
 #include "pool/registry.h"
 #include <signal.h>
@@ -14,6 +15,7 @@ typedef struct mp__zygote_config {
     const mp__task_table *tasks;
     uint64_t wanted_hash;    /* of the pool's task table */
     const char *name_prefix; /* of workers */
+    const mp__chaos *chaos;  /* for workers; NULL: nothing, or, where it was executed, as the environment says */
     bool executed;           /* it was, and has to say that it is there */
     mp__exec *exec;          /* NULL: workers are forked; else each is executed, by this */
 } mp__zygote_config;

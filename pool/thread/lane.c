@@ -4,13 +4,14 @@
  * `sleep` is held for an instant each: while the thread looks for the last time before it sleeps, and to know that it has.
  * Nothing here can fail but for want of memory. */
 #include "pool/thread/lane.h"
+#include "pool/clock.h"
 #include "serial/memory.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define EPOCH_ONE (1ull << 32)
-enum { PUBLISH_ITEMS = 256 }; /* the thread begins while many more are put in */
+#define NO_TASK UINT32_MAX
 
 static uint64_t in_epoch(uint32_t epoch, uint64_t ordinal)
 {
@@ -61,19 +62,21 @@ bool mp__lane_begin(mp__lane *lane, uint32_t generation, uint32_t place)
     lane->place = place;
     snprintf(lane->name, sizeof lane->name, "%.48s_%u", prefix ? prefix : "mp-thread", place);
     lane->alive = true;
-    lane->has_thread = lane->refused = lane->owes_recalled = false;
+    lane->carried = lane->refused = lane->owes_recalled = false;
     lane->put = lane->taken = 0;
     lane->epoch = 0;
     lane->job = NULL;
+    lane->lone_task = NO_TASK;
     lane->told = lane->seen_phase = MP__LANE_STARTING;
+    lane->failures_told = lane->seen_failures = 0;
     lane->seen_done = 0; /* whoever looks at it now has not seen anything of this life */
     lane->seen_over = false;
     atomic_store(&lane->asleep, false);
     atomic_store(&lane->over, false);
     atomic_store(&lane->phase, MP__LANE_STARTING);
     atomic_store(&lane->stopping, false);
-    for (_Atomic uint64_t **word =
-             (_Atomic uint64_t *[]){&lane->sent, &lane->cancelled, &lane->claim, &lane->done, &lane->busy_ns, NULL};
+    for (_Atomic uint64_t **word = (_Atomic uint64_t *[]){&lane->sent, &lane->cancelled, &lane->claim, &lane->done,
+                                                          &lane->busy_ns, &lane->failures, NULL};
          *word; word++)
         atomic_store(*word, 0);
     if (!lane->ring)
@@ -98,18 +101,35 @@ static void wake(mp__lane *lane)
     pthread_cond_signal(&lane->woken);
 }
 
-void mp__lane_put(mp__lane *lane, const mp__item *item)
+static mp__lane_place *place_of(const mp__lane *lane, uint64_t ordinal)
 {
-    lane->ring[lane->put++ % MP__LANE_ITEMS] = (mp__lane_item){
-        .value = item->value,
-        .out = item->out,
-        .index = item->index,
-        .task = item->task & (UINT32_MAX >> 1),
-        .begins = item->job != lane->job,
-    };
-    lane->job = item->job;
-    if (lane->put % PUBLISH_ITEMS == 0)
-        mp__lane_publish(lane);
+    return &lane->ring[(ordinal - 1) % MP__LANE_ITEMS];
+}
+
+/* Calls of one task are alike: what is finished of one may wait for the next. */
+static bool begins(const mp__lane *lane, const mp__items *items)
+{
+    return items->job != lane->job && !(items->lone && items->task == lane->lone_task);
+}
+
+void mp__lane_put(mp__lane *lane, const mp__items *items, size_t count)
+{
+    mp__lane_place *place = place_of(lane, lane->put + 1);
+    place->failed = 0;
+    place->row = (mp__lane_row){.value = items->value,
+                                .out = items->out,
+                                .value_step = items->value_step,
+                                .out_step = items->out_step,
+                                .index = items->index,
+                                .count = (uint32_t)count,
+                                .task = items->task,
+                                .earlier = items->attempt - 1,
+                                .lone = items->lone,
+                                .patient = items->patient,
+                                .begins = begins(lane, items)};
+    lane->job = items->job;
+    lane->lone_task = items->lone ? items->task : NO_TASK;
+    lane->put += count;
 }
 
 void mp__lane_publish(mp__lane *lane)
@@ -132,6 +152,7 @@ uint64_t mp__lane_recall(mp__lane *lane)
     lane->epoch++;
     lane->put = ordinal_from(lane->taken, before);
     lane->job = NULL;
+    lane->lone_task = NO_TASK;
     return lane->put;
 }
 
@@ -143,33 +164,72 @@ void mp__lane_stop(mp__lane *lane)
 
 /* --- thread ---------------------------------------------------------------------------------------------------------------- */
 
-mp__lane_item *mp__lane_take(mp__lane *lane, uint64_t started)
+static void next_of_row(mp__lane_row *row)
+{
+    row->value = (const char *)row->value + row->value_step;
+    row->out = (char *)row->out + row->out_step;
+    row->index += !row->lone;
+}
+
+bool mp__lane_take(mp__lane *lane, uint64_t started, mp__lane_cursor *at)
 {
     uint64_t sent = atomic_load_explicit(&lane->sent, memory_order_acquire);
     if ((uint32_t)sent == (uint32_t)started)
-        return NULL;
+        return false;
     uint64_t known = in_epoch(epoch_of(sent), started), next = in_epoch(epoch_of(sent), started + 1);
     if (!atomic_compare_exchange_strong_explicit(&lane->claim, &known, next, memory_order_acq_rel, memory_order_relaxed))
-        return NULL;
-    return &lane->ring[started % MP__LANE_ITEMS];
+        return false;
+    at->begins = at->end == started || at->epoch != epoch_of(sent);
+    if (!at->begins) {
+        next_of_row(&at->row);
+        return true;
+    }
+    at->row = place_of(lane, started + 1)->row;
+    at->end = started + at->row.count;
+    at->epoch = epoch_of(sent);
+    return true;
+}
+
+void mp__lane_fail(mp__lane *lane, uint64_t ordinal, mp__lane_failure failure)
+{
+    mp__lane_place *place = place_of(lane, ordinal);
+    place->failure = failure;
+    place->failed = ordinal;
+    atomic_fetch_add_explicit(&lane->failures, 1, memory_order_relaxed); /* `done` tells */
+}
+
+uint32_t mp__lane_left(const mp__lane *lane, uint64_t started)
+{
+    return (uint32_t)atomic_load_explicit(&lane->sent, memory_order_relaxed) - (uint32_t)started;
 }
 
 /* After a recall `sent` is of the epoch before, until something is sent again: what it says is void. */
-static bool has_items(const mp__lane *lane, uint64_t started)
+bool mp__lane_has_items(const mp__lane *lane, uint64_t started)
 {
     uint64_t sent = atomic_load(&lane->sent);
     uint64_t claim = atomic_load(&lane->claim);
     return epoch_of(sent) == epoch_of(claim) && (uint32_t)sent != (uint32_t)started;
 }
 
-bool mp__lane_wait(mp__lane *lane, uint64_t started)
+/* Who waits for our results is awake, and likely to put in the next item soon. */
+static void wait_awake(const mp__lane *lane, uint64_t started, uint64_t ns)
+{
+    uint64_t until = mp__now() + ns;
+    while (!mp__lane_has_items(lane, started) && !atomic_load_explicit(&lane->stopping, memory_order_relaxed) &&
+           mp__now() < until)
+        mp__clock_pause();
+}
+
+bool mp__lane_wait(mp__lane *lane, uint64_t started, uint64_t awake_ns)
 {
     bool stopping, more;
+    if (awake_ns)
+        wait_awake(lane, started, awake_ns);
     pthread_mutex_lock(&lane->sleep);
     for (;;) {
         atomic_store(&lane->asleep, true);
         stopping = atomic_load(&lane->stopping); /* first: whatever was sent came before it */
-        more = has_items(lane, started);
+        more = mp__lane_has_items(lane, started);
         if (stopping || more)
             break;
         pthread_cond_wait(&lane->woken, &lane->sleep);
@@ -181,33 +241,66 @@ bool mp__lane_wait(mp__lane *lane, uint64_t started)
 
 /* --- news ------------------------------------------------------------------------------------------------------------------ */
 
+static void ring(mp__news *news)
+{
+    ssize_t written = write(news->fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)written; /* fails only at a count that is never reached */
+    atomic_store(&news->rung, true);
+}
+
+/* Both are sequentially consistent: a lane that comes on the list when nobody has watched any more rings, or has come before the
+ * last look. */
+bool mp__news_spin(mp__news *news, uint64_t ns, const atomic_uint *wanted)
+{
+    uint64_t until = mp__now() + ns;
+    atomic_store(&news->watched, ns);
+    while (!atomic_load_explicit(&news->first, memory_order_relaxed) &&
+           !atomic_load_explicit(wanted, memory_order_relaxed) && mp__now() < until)
+        mp__clock_pause();
+    atomic_store(&news->watched, 0);
+    return atomic_load(&news->first);
+}
+
 /* A lane is on the list once. Who finds it there need do nothing:
  *
  *     thread: done = 5;  listed was true            the driver has not taken it off yet, and looks at `done` after that: sees 5
  *     thread: done = 5;  listed was false           the driver may have looked before: it goes on the list again
  *
- * Who finds the list empty rings. The driver empties the descriptor before it takes the list, so what comes after that rings
+ * Who finds the list empty rings, unless it is watched. The driver empties the descriptor before it takes the list, so what comes after that rings
  * again; one that is held up between list and bell holds up the news of those behind it just as long. */
-void mp__news_tell(mp__lane *lane)
+static bool list(mp__lane *lane)
 {
     mp__news *news = lane->news;
     if (atomic_exchange_explicit(&lane->listed, true, memory_order_acq_rel))
-        return;
+        return false;
     mp__lane *first = atomic_load_explicit(&news->first, memory_order_relaxed);
     do
         lane->next_listed = first;
-    while (!atomic_compare_exchange_weak_explicit(&news->first, &first, lane, memory_order_acq_rel, memory_order_relaxed));
-    if (first)
-        return;
-    ssize_t written = write(news->fd, &(uint64_t){1}, sizeof(uint64_t));
-    (void)written; /* fails only at a count that is never reached */
+    while (!atomic_compare_exchange_weak_explicit(&news->first, &first, lane, memory_order_seq_cst, memory_order_relaxed));
+    return !first;
+}
+
+uint64_t mp__news_tell(mp__lane *lane)
+{
+    bool first = list(lane);
+    uint64_t watched = atomic_load(&lane->news->watched);
+    if (first && !watched)
+        ring(lane->news);
+    return watched;
+}
+
+void mp__news_leave(mp__lane *lane)
+{
+    (void)list(lane);
 }
 
 mp__lane *mp__news_take(mp__news *news)
 {
     uint64_t count;
-    ssize_t got = read(news->fd, &count, sizeof count);
-    (void)got; /* nobody has rung: nothing is lost by looking */
+    if (atomic_exchange(&news->rung, false)) { /* else it is not readable, or will be looked at again because it is */
+        ssize_t got = read(news->fd, &count, sizeof count);
+        (void)got;
+    }
     return atomic_exchange_explicit(&news->first, NULL, memory_order_acq_rel);
 }
 

@@ -1,7 +1,9 @@
 /* A lane: the way between whoever drives the pool (the driver: one thread at a time, under the pool's lock) and one thread that
  * is a worker. Items go in, results come back in the same places; no lock is taken while there is something to do.
  *
- * Items are counted by ordinals, from 1, over the life; item k stands in ring[(k - 1) % MP__LANE_ITEMS].
+ * Items are counted by ordinals, from 1, over the life; item k has the place ring[(k - 1) % MP__LANE_ITEMS]. Items that were put in
+ * together are a *row*, of which only the first one's place is written: where they and their results stand, and how many they are. A
+ * row goes as far as that, or to where it was recalled. An item that fails leaves why in its own place.
  *
  *     taken  <=  done  <=  started  <=  put          put - taken <= MP__LANE_ITEMS
  *     driver     thread    both         driver
@@ -33,23 +35,39 @@
 
 enum { MP__LANE_ITEMS = 16384, MP__LANE_NAME = 64, MP__LANE_LINE = 64 /* bytes that travel between cores at a time */ };
 
-typedef struct mp__lane_item {
-    union {
-        const void *value; /* borrowed */
-        char *message;     /* once it has failed: owned; NULL: there was no memory for it */
-    };
+typedef struct mp__lane_row {
+    const void *value; /* of the first; borrowed */
     void *out;
-    size_t index;
-    unsigned task : 31;
-    unsigned begins : 1; /* of another job than the one before it: what is finished does not wait for it */
-    mp_status status;
-} mp__lane_item;
-_Static_assert(MP__LANE_LINE % sizeof(mp__lane_item) == 0, "no item on two lines");
+    size_t value_step, out_step, index; /* as mp__items has them */
+    uint32_t count, task;
+    uint32_t earlier; /* attempts before this one */
+    bool lone, patient;
+    bool
+        begins; /* of another job than the row before it, or of a call of another task: what is finished does not wait for it */
+} mp__lane_row;
 
-/* What there is to be told: the lanes that have something, and a descriptor that is readable while there are any. */
+typedef struct mp__lane_failure {
+    char *message; /* owned; NULL: there was no memory for it */
+    mp_status status;
+    bool by_task; /* as mp__event has it */
+} mp__lane_failure;
+
+typedef struct mp__lane_place {
+    union {
+        mp__lane_row row;
+        mp__lane_failure failure;
+    };
+    uint64_t failed; /* the ordinal of the item that did, until it has been told; else 0, or another's */
+} mp__lane_place;
+_Static_assert(sizeof(mp__lane_place) == MP__LANE_LINE, "no place on two lines");
+
+/* What there is to be told: the lanes that have something, and a descriptor that is readable while there are any and nobody watches
+ * the list. */
 typedef struct mp__news {
     int fd; /* eventfd, fixed at open */
     _Atomic(struct mp__lane *) first;
+    atomic_bool rung;         /* the descriptor has been made readable */
+    _Atomic uint64_t watched; /* for so many ns at most the driver looks at `first` all the time; 0: it does not */
 } mp__news;
 
 typedef enum mp__lane_phase { MP__LANE_STARTING, MP__LANE_GREETED, MP__LANE_READY } mp__lane_phase;
@@ -63,18 +81,22 @@ typedef struct mp__lane {
     /* fixed for a life, before its thread runs */
     uint32_t generation, place;
     char name[MP__LANE_NAME];
-    mp__lane_item *ring; /* kept from life to life */
+    mp__lane_place *ring; /* kept from life to life */
     /* driver only */
     pthread_t thread;
-    bool alive, has_thread; /* LOST or START_FAILED has not been told; there is a thread to be joined */
+    bool alive, carried;       /* LOST or START_FAILED has not been told; its life has begun: see mp__carrier */
+    struct mp__worker *worker; /* where its thread is lent: see worker.h */
     uint64_t put, taken;
     uint32_t epoch;
-    const void *job; /* of the item put in last */
-    bool refused;    /* there was no room when it was asked for */
+    const void *job;    /* of the item put in last */
+    uint32_t lone_task; /* its task, if it was a call by itself */
+    bool refused;       /* there was no room when it was asked for */
     bool owes_recalled;
     uint64_t recalled;
     mp__lane_phase told;
-    uint64_t seen_done; /* as they were when this look at it began */
+    uint64_t failures_told; /* of `failures` */
+    uint64_t seen_done;     /* as they were when this look at it began */
+    uint64_t seen_failures;
     mp__lane_phase seen_phase;
     bool seen_over;
     /* the thread's until it is over, then the driver's: how it ended */
@@ -96,6 +118,7 @@ typedef struct mp__lane {
     _Alignas(MP__LANE_LINE) _Atomic uint64_t claim;
     _Atomic uint64_t done;
     _Atomic uint64_t busy_ns;
+    _Atomic uint64_t failures; /* items that have failed: those up to `done` at least */
 } mp__lane;
 
 /* NULL: no memory. */
@@ -107,8 +130,8 @@ void mp__lane_free(mp__lane *lane);
 /* For a new life, whose thread does not run yet. False: no memory. */
 bool mp__lane_begin(mp__lane *lane, uint32_t generation, uint32_t place);
 
-/* Puts an item in; there must be room. The thread may not see it before mp__lane_publish. */
-void mp__lane_put(mp__lane *lane, const mp__item *item);
+/* Puts the first `count` of these in; there must be room. The thread may not see them before mp__lane_publish. */
+void mp__lane_put(mp__lane *lane, const mp__items *items, size_t count);
 void mp__lane_publish(mp__lane *lane);
 
 /* How many items the thread has started. */
@@ -121,19 +144,38 @@ void mp__lane_stop(mp__lane *lane);
 /* The next lane that has news, once; it is then off the list, and what the thread did before is seen. `list` begins as what
  * mp__news_take gave, and is used up. */
 mp__lane *mp__news_next(mp__lane **list);
+/* Waits for news without sleeping: for `ns` at most, or until `*wanted` is not 0. True: there are some. */
+bool mp__news_spin(mp__news *news, uint64_t ns, const atomic_uint *wanted);
 /* Everything that is on the list. The descriptor is readable if more comes. */
 mp__lane *mp__news_take(mp__news *news);
 
 /* --- thread ---------------------------------------------------------------------------------------------------------------- */
 
-/* The next item, which is now started; NULL: none. `started` is how many there were. */
-mp__lane_item *mp__lane_take(mp__lane *lane, uint64_t started);
-/* Sleeps until there is an item, or the thread is to end: false. */
-bool mp__lane_wait(mp__lane *lane, uint64_t started);
+/* Where the thread is: in a row, as it was put in, which ends behind the item of this ordinal, unless it was recalled: then `sent` is of
+ * another epoch. */
+typedef struct mp__lane_cursor {
+    mp__lane_row row; /* of the next item */
+    uint64_t end;
+    uint32_t epoch;
+    bool begins; /* that item is the first of its row */
+} mp__lane_cursor;
+
+/* True: the next item is started; it is the first that is left of the cursor's row. `started` is how many there were. */
+bool mp__lane_take(mp__lane *lane, uint64_t started, mp__lane_cursor *at);
+/* The item of this ordinal has failed; before it is done. */
+void mp__lane_fail(mp__lane *lane, uint64_t ordinal, mp__lane_failure failure);
+/* How many there are behind these, about. */
+uint32_t mp__lane_left(const mp__lane *lane, uint64_t started);
+/* True if there is one. */
+bool mp__lane_has_items(const mp__lane *lane, uint64_t started);
+/* Waits until there is an item, or the thread is to end: false. For `awake_ns` it does not sleep. */
+bool mp__lane_wait(mp__lane *lane, uint64_t started, uint64_t awake_ns);
 
 /* --- either ---------------------------------------------------------------------------------------------------------------- */
 
-/* Puts the lane among the news. What was stored before will be seen. */
-void mp__news_tell(mp__lane *lane);
+/* Puts the lane among the news. What was stored before will be seen. For how long it was watched doing so. */
+uint64_t mp__news_tell(mp__lane *lane);
+/* The same, but nobody is woken: who calls this takes the news itself, and at once. */
+void mp__news_leave(mp__lane *lane);
 
 #endif

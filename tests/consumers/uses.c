@@ -176,6 +176,16 @@ static mp_status use_maps(mp_pool *pool, const range *ranges)
     return status ? status : mp_pool_resize(pool, 3);
 }
 
+static mp_status use_shutdown(mp_executor *executor, bool waits)
+{
+    mp_status status = mp_executor_shutdown(executor, .wait = false);
+    status = status ? status : mp_executor_shutdown(executor, .cancel_futures = waits ? true : false);
+    status = status ? status : mp_executor_shutdown(executor, .cancel_futures = true, .wait = waits);
+    status = status ? status : mp_executor_shutdown(executor, waits, false);
+    mp_executor_shutdown(executor);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static const range ranges[3];
@@ -200,5 +210,7 @@ int main(int argc, char **argv)
         if (use_streams(threads, ranges) != MP_OK)
             mp_pool_terminate(threads);
     }
+    MP_WITH_EXECUTOR (executor, .max_workers = 2)
+        return use_shutdown(executor, true) != MP_OK;
     return 0;
 }

@@ -118,6 +118,8 @@ int main(void)
     mp_iter_next(iter, sizes, MP_FOREVER, .item = 3);
 #elif CASE == 26
     mp_async_get(NULL, sizes[0], 0);
+#elif CASE == 27
+    mp_executor_shutdown(NULL, .cancel = true);
 #else
     mp_pool_map(pool, size_of, points, 3, sizes, .chunksize = 2);
     mp_free(point, points, 3);

@@ -32,7 +32,7 @@ typedef enum deed {
     GARBAGE,             /* tally->word[0] bytes of tally->word[1] into the pipe that results go into */
     STEAL,               /* at most tally->word[0] bytes from the pipe that items come out of */
     OVERWRITE,           /* memory that it shares with the program, with tally->word[1] */
-    FORK_CHILD,          /* which stays */
+    FORK_CHILD,          /* which leaves its worker's group, and stays */
     SCRIBBLE             /* over standard output */
 } deed;
 
@@ -135,9 +135,11 @@ static void do_deed(deed how)
         overwrite();
     if (how == FORK_CHILD) {
         pid_t child = fork();
-        if (!child)
+        if (!child) {
+            setsid();
             for (;;)
                 pause();
+        }
         tally->word[2] = child;
     }
     if (how == SCRIBBLE)

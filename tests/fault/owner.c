@@ -27,6 +27,30 @@ static mp_status burn(const int *in, int *out, mp_call *call)
 }
 MP_TASK(burn, int, int);
 
+_Noreturn static void stay(bool daemon)
+{
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    if (daemon) {
+        setsid();
+        if (fork())
+            _exit(0);
+    }
+    tally->word[0]++;
+    for (;;)
+        pause();
+}
+
+/* Has two children that no signal but one will end: one beside it, and the other a daemon. */
+static mp_status breed(const int *in, int *out, mp_call *call)
+{
+    for (int i = 0; i < 2; i++)
+        if (!fork())
+            stay(i);
+    return burn(in, out, call);
+}
+MP_TASK(breed, int, int);
+
 static mp_status give_much(const int *in, mp_bytes *out, mp_call *call)
 {
     size_t size = 8 << 20;
@@ -57,12 +81,19 @@ static void *map_burning(void *unused)
     return unused;
 }
 
-static void burn_all(void)
+static void *map_breeding(void *unused)
+{
+    int items[100] = {0}, results[100];
+    (void)mp_pool_map(pool, breed, items, 100, results, .chunksize = 1);
+    return unused;
+}
+
+static void burn_all(bool breeding)
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, map_burning, NULL))
+    if (pthread_create(&thread, NULL, breeding ? map_breeding : map_burning, NULL))
         exit(1);
-    while (tally->begun < WORKERS)
+    while (tally->begun < WORKERS || (breeding && tally->word[0] < 2 * WORKERS))
         usleep(500);
 }
 
@@ -91,13 +122,17 @@ static void be_killed(const char *how)
     if (!strcmp(how, "child"))
         fork_child();
     if (!strcmp(how, "busy") || !strcmp(how, "busy-exit") || !strcmp(how, "busy-abort"))
-        burn_all();
+        burn_all(false);
+    if (!strncmp(how, "breeding", 8))
+        burn_all(true);
     if (!strcmp(how, "giving"))
         give_for_ever();
     if (!strcmp(how, "closed"))
         mp_pool_close(pool);
+    if (!strcmp(how, "breeding-free"))
+        mp_pool_free(&pool);
     say_ready();
-    if (!strcmp(how, "exit") || !strcmp(how, "busy-exit"))
+    if (!strcmp(how, "exit") || !strcmp(how, "busy-exit") || !strncmp(how, "breeding-", 9))
         exit(0);
     if (!strcmp(how, "busy-abort"))
         abort();

@@ -46,6 +46,24 @@ static ssize_t deadly_writev(int fd, const struct iovec *pieces, int count)
     return written;
 }
 
+/* The same where a pipe gets the pages of a large result. */
+static ssize_t deadly_vmsplice(int fd, const struct iovec *pieces, size_t count, unsigned flags)
+{
+    struct iovec piece = pieces[0];
+    if (getpid() == test_process)
+        return real.vmsplice(fd, pieces, count, flags);
+    piece.iov_len = piece.iov_len < 300000 ? piece.iov_len : 300000;
+    bool now = strikes();
+    if (now && *moment == BEFORE)
+        raise(SIGKILL);
+    if (now && *moment == HALFWAY)
+        piece.iov_len = (piece.iov_len + 1) / 2;
+    ssize_t spliced = real.vmsplice(fd, &piece, 1, flags);
+    if (now)
+        raise(SIGKILL);
+    return spliced;
+}
+
 static ssize_t deadly_read(int fd, void *bytes, size_t size)
 {
     if (getpid() == test_process)
@@ -100,6 +118,16 @@ CHECK(die, while_results_are_written__costs_one_item_at_most)
     moment = &tally->word[0];
     mp__system.writev = deadly_writev;
     sweep_death("writev", 1);
+    end_faults();
+}
+
+CHECK(die, while_pages_of_a_large_result_are_given__costs_one_item_at_most)
+{
+    begin_faults(N);
+    plot->only = 2;
+    moment = &tally->word[0];
+    mp__system.vmsplice = deadly_vmsplice;
+    sweep_death("vmsplice", 1);
     end_faults();
 }
 

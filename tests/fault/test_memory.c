@@ -7,7 +7,7 @@
 
 TestSuite(memory, .timeout = 120);
 
-enum { OURS = 1, THEIRS = 2 };
+enum { OURS = 1, THEIRS = 2, PROMPT = 20 };
 static mp__memory_calls real_memory;
 
 static bool refused(void)
@@ -182,4 +182,26 @@ CHECK(memory, is_gone_in_the_program__map_ends)
 CHECK(memory, is_gone_in_the_workers__map_ends)
 {
     run_dry(THEIRS);
+}
+
+/* Each says so, and then that it has ended: also when there was one without memory before it. */
+CHECK(memory, is_gone_when_streams_begin__each_says_so_once)
+{
+    trial *t = make_trial();
+    mp_pool *pool;
+    begin_shortage(OURS);
+    cr_assert(eq(int, mp_pool_open(&pool, .processes = 1), MP_OK));
+    for (int round = 0; round < 3; round++) {
+        mp_bytes bytes;
+        arm(0, 1);
+        mp_iter *stream = mp_pool_imap(pool, work, t->items, N);
+        disarm();
+        cr_assert(eq(int, mp_iter_next(stream, &bytes, PROMPT), MP_ENOMEM), "round %d", round);
+        if (round != 1)
+            cr_assert(eq(int, mp_iter_next(stream, &bytes, PROMPT), MP_END));
+        mp_iter_free(&stream);
+    }
+    mp_pool_free(&pool);
+    free(t);
+    end_shortage();
 }

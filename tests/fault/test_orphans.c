@@ -141,6 +141,24 @@ CHECK_METHODS(orphans, owner_aborts_while_a_map_runs__none_is_left)
     expect_nothing_left(&owner);
 }
 
+/* What tasks have started goes too: a child beside its worker, and a daemon. */
+CHECK_METHODS(orphans, owner_killed_while_tasks_have_children__none_is_left)
+{
+    for (int round = 0; round < ROUNDS(10); round++) {
+        spawned owner = start_owner("breeding", method);
+        cr_assert(zero(int, kill(owner.pid, SIGKILL)));
+        expect_nothing_left(&owner);
+    }
+}
+
+CHECK_METHODS(orphans, owner_exits_while_tasks_have_children__none_is_left)
+{
+    spawned owner = start_owner("breeding-exit", method);
+    expect_nothing_left(&owner);
+    owner = start_owner("breeding-free", method);
+    expect_nothing_left(&owner);
+}
+
 /* A child of the owner's lives on with copies of its descriptors: their end never comes. */
 CHECK_METHODS(orphans, owner_killed_but_its_child_lives__workers_go_and_the_child_stays)
 {

@@ -27,6 +27,14 @@ static mp_start_method start_method = MP_FORK;
         return real.call arguments;                                                                                        \
     }
 FAILING(pid_t, fork, (void), (), EAGAIN, -1)
+static int failing_clone(int (*run)(void *of), void *stack, int flags, void *of, ...)
+{
+    if (strikes()) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return real.clone(run, stack, flags, of);
+}
 FAILING(int, execve, (const char *path, char *const argv[], char *const environment[]), (path, argv, environment), ENOEXEC,
         -1)
 FAILING(int, pipe2, (int ends[2], int flags), (ends, flags), EMFILE, -1)
@@ -107,7 +115,8 @@ OPEN_FAILS(writev, 0)
 OPEN_FAILS_BY(execve, ENOEXEC, MP_SPAWN)
 OPEN_FAILS_BY(execve, ENOEXEC, MP_FORKSERVER)
 OPEN_FAILS_BY(fork, EAGAIN, MP_SPAWN)
-OPEN_FAILS_BY(fork, EAGAIN, MP_FORKSERVER)
+OPEN_FAILS_BY(clone, EAGAIN, MP_SPAWN)
+OPEN_FAILS_BY(clone, EAGAIN, MP_FORKSERVER)
 OPEN_FAILS_BY(socketpair, EMFILE, MP_FORKSERVER)
 OPEN_FAILS_BY(epoll_ctl, ENOSPC, MP_FORKSERVER)
 OPEN_FAILS_BY(sendmsg, ENOBUFS, MP_FORKSERVER)
@@ -166,7 +175,7 @@ MAP_FAILS(recvmsg, N)
 MAP_FAILS(read, 1)
 MAP_FAILS(writev, 3)
 MAP_FAILS_BY(execve, 1, MP_SPAWN)
-MAP_FAILS_BY(fork, 1, MP_SPAWN)
+MAP_FAILS_BY(clone, 1, MP_SPAWN)
 MAP_FAILS_BY(sendmsg, 1, MP_FORKSERVER)
 
 /* ---- replacements that cannot be started ---- */
@@ -219,6 +228,7 @@ START_FAILS(memfd_create, "Too many open files")
 START_FAILS(ftruncate, "No space left")
 START_FAILS(sendmsg, "No buffer space")
 START_FAILS(epoll_ctl, "No space left")
+START_FAILS_BY(clone, "Resource temporarily unavailable", MP_SPAWN)
 START_FAILS_BY(execve, "Exec format error", MP_SPAWN)
 
 CHECK(start, fork_fails_and_one_worker_is_left__it_does_the_rest)
@@ -332,5 +342,22 @@ CHECK(start, some_replacements_die_at_birth__map_is_completed)
     cr_assert(eq(int, expect_sound(t, "two are stillborn"), 2));
     mp_pool_free(&pool);
     free(t);
+    end_faults();
+}
+
+/* No order reaches the zygote any more: then it is left alone, and it takes its workers with it. */
+CHECK(start, sendmsg_fails_from_now_on__pool_can_be_freed)
+{
+    begin_faults(N);
+    mp__system.sendmsg = failing_sendmsg;
+    for (int workers = 1; workers <= 3; workers++) {
+        mp_pool *pool;
+        disarm();
+        cr_assert(eq(int, mp_pool_open(&pool, .processes = workers), MP_OK));
+        arm(0, 1000000);
+        mp_pool_free(&pool);
+        cr_assert(gt(int, plot->failed, 0));
+        disarm();
+    }
     end_faults();
 }

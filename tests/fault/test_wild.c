@@ -323,3 +323,45 @@ CHECK(around, cancelled_thread_in_a_call__leaves_the_pool_whole)
     cr_assert(eq(int, mp_pool_join(pool), MP_OK));
     mp_pool_free(&pool);
 }
+
+/* ---- while the caller is awake for the result ---- */
+
+typedef enum lie { ALL_IS_THERE, A_LITTLE_IS_THERE, IT_BEGAN_BEFORE, NOTHING_WILL_STAY, LIES } lie;
+
+/* Says that there is more of its results than there is, in one way or another, and never comes to its end. */
+_Noreturn static mp_status tell_a_lie(const int *what, int *out, mp_call *call)
+{
+    (void)call;
+    (void)out;
+    _Atomic uint64_t *words = (_Atomic uint64_t *)(void *)shared_page(), *begin = words + 1, *committed = words + 2;
+    if (*what == ALL_IS_THERE)
+        *committed = UINT64_MAX;
+    if (*what == A_LITTLE_IS_THERE)
+        *committed += 1;
+    if (*what == IT_BEGAN_BEFORE)
+        *begin = 0;
+    if (*what == IT_BEGAN_BEFORE || *what == NOTHING_WILL_STAY)
+        *committed += 1 << 20;
+    for (uint64_t first = *begin;; *begin = first)
+        if (*what == NOTHING_WILL_STAY)
+            *begin = first - 1;
+}
+MP_TASK(tell_a_lie, int, int);
+
+/* Who waits awake for a result that is said to be there, and is not, sees its worker ended when its time is up, and holds nobody up. */
+CHECK(wild, result_that_is_told_and_is_not_there__ends_with_its_item, .timeout = 40)
+{
+    const double spins[] = {0, 0.01};
+    for (size_t k = 0; k < 2 * LIES; k++) {
+        int what = (int)k / 2, in = 21, out = -7;
+        mp_pool *pool = NULL;
+        cr_assert_eq(mp_pool_open(&pool, .processes = 1, .spin = spins[k % 2], .grace = 0.05), MP_OK);
+        for (int i = 0; i < 10; i++)
+            cr_assert_eq(mp_pool_apply(pool, twice, &in, &out), MP_OK);
+        cr_assert_neq(mp_pool_apply(pool, tell_a_lie, &what, &out, .timeout = 0.2), MP_OK);
+        cr_assert_eq(out, 0);
+        cr_assert_eq(mp_pool_apply(pool, twice, &in, &out), MP_OK);
+        cr_assert_eq(out, 42);
+        mp_pool_free(&pool);
+    }
+}

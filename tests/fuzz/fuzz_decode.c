@@ -14,8 +14,7 @@ static void must(bool good)
 /* The payload in a block like the reader's; `frame` points into it. */
 static mp__block *put_in_block(mp__frame *frame)
 {
-    size_t size = (MP__BLOB_ALIGN + frame->size + 1 + MP__BLOB_ALIGN - 1) & ~(size_t)(MP__BLOB_ALIGN - 1);
-    mp__block *block = aligned_alloc(MP__BLOB_ALIGN, size);
+    mp__block *block = mp__block_allocate(MP__BLOB_ALIGN + frame->size + 1, MP__BLOB_ALIGN);
     must(block != NULL);
     memcpy(mp__block_payload(block), frame->data, frame->size);
     frame->data = mp__block_payload(block);
@@ -78,8 +77,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must_be_zero(type, &value);
     if (status == MP_OK && !as_input)
         mp_free_values(type, &value, 1);
-    if (block && frame.block)
-        free(block);
+    if (frame.block)
+        mp__block_free(block);
     mp__buffer_fini(&scratch);
     return 0;
 }

@@ -1,7 +1,8 @@
 /* libFuzzer on the frame reader. Input: eight bytes of split pattern (piece i has 1 + pattern[i % 8] bytes), then a stream.
  *
  * Oracle: no finding of the sanitizers, nothing leaks; and how the stream is cut makes no difference: the same frames, the
- * same end. Every frame is decoded too, as the type its kind picks, in turn as a result and as an input. */
+ * same end, in rows or one by one. Every frame is decoded too, as the type its kind picks, in turn as a result and as an input. */
+#include "serial/row.h"
 #include "tests/unit/values.h"
 
 enum { LIMIT = 1 << 17, KINDS = 0x7fff /* all but 15 */ };
@@ -56,6 +57,37 @@ static bool fill(mp__frame_reader *reader, const uint8_t **stream, size_t *left,
     return true;
 }
 
+enum { ROW = 4 };
+
+/* A frame that is a row: its values, and no byte beside them; of a type whose size is another, none. */
+static void decode_row(const mp__frame *frame)
+{
+    const mp_type *type = types[frame->kind];
+    uint64_t values[MP__ROW_MAX];
+    mp__frame value = *frame;
+    size_t count = mp__row_open(&value), left = count;
+    must(!count || (count <= MP__ROW_MAX && frame->size == 4 + count * value.row));
+    while (left) {
+        size_t done = mp__row_read(type, &value, left, values, sizeof *values);
+        must(done <= left && value.data + value.row <= frame->data + frame->size);
+        must(!done ||
+             (type->size == value.row && !memcmp(&values[done - 1], value.data, type->kind == MP__NONE ? 0 : value.row)));
+        left -= done ? done : 1;
+        if (left)
+            mp__frame_follow(&value);
+    }
+}
+
+static uint64_t take(uint64_t sum, mp__frame *frame)
+{
+    must(frame->size <= LIMIT && frame->control <= frame->size && (KINDS >> frame->kind & 1));
+    must(!frame->block || (uintptr_t)frame->data % MP__BLOB_ALIGN == 0);
+    sum = hash(hash(hash(sum, &frame->kind, sizeof frame->kind), &frame->control, sizeof frame->control), frame->data,
+               frame->size);
+    decode(frame, sum & 1);
+    return sum;
+}
+
 /* Reads the whole stream, in such pieces; what came out, as a hash. */
 static uint64_t read_stream(const uint8_t *pattern, const uint8_t *stream, size_t left)
 {
@@ -66,11 +98,14 @@ static uint64_t read_stream(const uint8_t *pattern, const uint8_t *stream, size_
     mp__frame_reader_init(&reader, KINDS, LIMIT);
     do {
         while (mp__frame_reader_next(&reader, &frame)) {
-            must(frame.size <= LIMIT && frame.control <= frame.size && (KINDS >> frame.kind & 1));
-            must(!frame.block || (uintptr_t)frame.data % MP__BLOB_ALIGN == 0);
-            sum = hash(hash(hash(sum, &frame.kind, sizeof frame.kind), &frame.control, sizeof frame.control), frame.data,
-                       frame.size);
-            decode(&frame, sum & 1);
+            size_t more = mp__frame_reader_more(&reader, &frame, ROW - 1);
+            must(more < ROW && (!more || !frame.block));
+            decode_row(&frame);
+            sum = take(sum, &frame);
+            for (; more; more--) {
+                mp__frame_follow(&frame);
+                sum = take(sum, &frame);
+            }
         }
     } while (reader.status == MP_OK && fill(&reader, &stream, &left, pattern ? 1u + pattern[pieces++ % 8] : SIZE_MAX));
     bool whole = mp__frame_reader_whole(&reader);

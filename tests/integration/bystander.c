@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <millpond.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,15 @@ static mp_status speak(const int *in, int *out, mp_call *call)
     return MP_OK;
 }
 MP_TASK(speak, int, int);
+
+/* Item 100 is killed. */
+static mp_status speak_or_fall(const int *in, int *out, mp_call *call)
+{
+    if (mp_call_item(call) == 100)
+        raise(SIGKILL);
+    return speak(in, out, call);
+}
+MP_TASK(speak_or_fall, int, int);
 
 /* Item 7 leaves by exit, item 9 by _exit. */
 static mp_status leave(const int *in, int *out, mp_call *call)
@@ -71,6 +81,11 @@ static int run_print(void)
     int good = run(&mp__task_speak);
     printf("<after>");
     return good == N ? 5 : 1;
+}
+
+static int run_killed(void)
+{
+    return run(&mp__task_speak_or_fall) == N - 1 ? 9 : 1;
 }
 
 static int run_exit(void)
@@ -134,6 +149,8 @@ int main(int argc, char **argv)
     const char *what = argc > 1 ? argv[1] : "", *more = argc > 2 ? argv[2] : "";
     if (!strcmp(what, "print"))
         return run_print();
+    if (!strcmp(what, "killed"))
+        return run_killed();
     if (!strcmp(what, "exit"))
         return run_exit();
     if (!strcmp(what, "file"))
@@ -142,6 +159,6 @@ int main(int argc, char **argv)
         return run_closed(more);
     if (!strcmp(what, "unfreed"))
         return run_unfreed(more);
-    fprintf(stderr, "usage: bystander print|exit|file PATH|closed DIGITS|unfreed exit|_exit|return\n");
+    fprintf(stderr, "usage: bystander print|killed|exit|file PATH|closed DIGITS|unfreed exit|_exit|return\n");
     return 2;
 }

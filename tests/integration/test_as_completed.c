@@ -56,7 +56,7 @@ EACH_KIND(each, comes_as_it_is_done)
     free_futures(futures, 3);
 }
 
-EACH_KIND(each, of_every_outcome__comes_once)
+EVERY_KIND(each, of_every_outcome__comes_once)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_future *futures[N], *one = NULL;
@@ -377,7 +377,7 @@ CHECK(many, futures__each_comes_once_in_the_order_they_are_done)
     free(all.futures);
 }
 
-EACH_KIND(many, submitted__each_comes_once)
+EVERY_KIND(many, submitted__each_comes_once)
 {
     enum { MANY = 100000 };
     int n = ROUNDS(MANY);

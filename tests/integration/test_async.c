@@ -34,7 +34,7 @@ EACH_KIND(get, before_it_is_ready__times_out_and_works_later)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(get, twice__shows_the_same_which_is_the_handles)
+EVERY_KIND(get, twice__shows_the_same_which_is_the_handles)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     mp_str one[2], two[2];
@@ -52,7 +52,7 @@ EACH_KIND(get, twice__shows_the_same_which_is_the_handles)
     mp_async_free(&async);
 }
 
-EACH_KIND(get, result_that_nobody_wants__is_freed_with_its_handle)
+EVERY_KIND(get, result_that_nobody_wants__is_freed_with_its_handle)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     mp_async *async = mp_pool_apply_async(pool, tell_text, (&(int){100000}));
@@ -63,7 +63,7 @@ EACH_KIND(get, result_that_nobody_wants__is_freed_with_its_handle)
     close_join_free(&pool);
 }
 
-EACH_KIND(get, failure__says_the_same_each_time)
+EVERY_KIND(get, failure__says_the_same_each_time)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int result = 7;
@@ -79,7 +79,7 @@ EACH_KIND(get, failure__says_the_same_each_time)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(get, failed_items_of_a_map__the_smallest_index_is_told_and_the_rest_kept)
+EVERY_KIND(get, failed_items_of_a_map__the_smallest_index_is_told_and_the_rest_kept)
 {
     mp_pool *pool = OPEN_POOL(.processes = 3);
     fill(items, N);
@@ -116,7 +116,7 @@ EACH_KIND(get, one_item_fails_at_once__is_not_ready_before_all_have_ended)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(get, room_of_another_size__is_refused)
+EVERY_KIND(get, room_of_another_size__is_refused)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     double wide = 7;
@@ -154,7 +154,7 @@ EACH_KIND(wait, tells_whether_it_is_ready)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(wait, for_what_has_failed__is_ok)
+EVERY_KIND(wait, for_what_has_failed__is_ok)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     mp_async *async = mp_pool_apply_async(pool, fail_some, (&(int){-1}));
@@ -230,7 +230,7 @@ static void expect_refused(mp_async *async, mp_status status)
 
 #define HEARD .error_callback = never_error, .user = &heard
 
-EACH_KIND(refused, call__is_a_handle_that_says_why)
+EVERY_KIND(refused, call__is_a_handle_that_says_why)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int *nothing = NULL, heard = 0;
@@ -352,7 +352,7 @@ EACH_KIND(fd, polls_readable__exactly_from_when_it_is_ready)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(fd, asked_for_late__is_readable_at_once)
+EVERY_KIND(fd, asked_for_late__is_readable_at_once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     mp_async *async = mp_pool_apply_async(pool, add_one, items);
@@ -372,7 +372,7 @@ static void wait_for_gate(const int *value, void *user)
         nap_us(200);
 }
 
-EACH_KIND(fd, with_a_callback_that_runs__is_not_readable_yet)
+EVERY_KIND(fd, with_a_callback_that_runs__is_not_readable_yet)
 {
     callback_gate = 0;
     mp_pool *pool = OPEN_POOL(.processes = 1);
@@ -408,7 +408,7 @@ EACH_KIND(outlives, its_pool__results_are_still_there)
     mp_async_free(&cut_off);
 }
 
-EACH_KIND(outlives, a_closed_and_joined_pool__results_are_there)
+EVERY_KIND(outlives, a_closed_and_joined_pool__results_are_there)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     fill(items, N);

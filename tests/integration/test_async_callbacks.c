@@ -58,7 +58,7 @@ static void tell_error(const mp_error *error, void *user)
 
 /* ---- which, how often, when, where ---- */
 
-EACH_KIND(callback, of_a_success__runs_once_with_the_result)
+EVERY_KIND(callback, of_a_success__runs_once_with_the_result)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     told one = {0}, all = {0};
@@ -79,7 +79,7 @@ EACH_KIND(callback, of_a_success__runs_once_with_the_result)
     cr_assert(eq(int, all.value, N), "result %d is wrong", all.value);
 }
 
-EACH_KIND(callback, of_a_failure__runs_once_with_the_smallest_index)
+EVERY_KIND(callback, of_a_failure__runs_once_with_the_smallest_index)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     told one = {0}, all = {0};
@@ -100,7 +100,7 @@ EACH_KIND(callback, of_a_failure__runs_once_with_the_smallest_index)
     cr_assert(eq(int, all.value, 30));
 }
 
-EACH_KIND(callback, that_is_not_given__is_not_missed)
+EVERY_KIND(callback, that_is_not_given__is_not_missed)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     told good = {0}, bad = {0};
@@ -114,7 +114,7 @@ EACH_KIND(callback, that_is_not_given__is_not_missed)
     cr_assert(zero(int, good.good + bad.bad));
 }
 
-EACH_KIND(callback, of_an_empty_map__runs_with_nothing)
+EVERY_KIND(callback, of_an_empty_map__runs_with_nothing)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     told all = {.count = 7};
@@ -135,7 +135,7 @@ static void tell_slowly(const int *result, void *user)
     tell_one(result, user);
 }
 
-EACH_KIND(callback, runs__before_get_wait_and_ready_say_so)
+EVERY_KIND(callback, runs__before_get_wait_and_ready_say_so)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     told one = {0}, two = {0}, three = {0};
@@ -183,7 +183,7 @@ static void tell_order(const int *result, void *user)
 }
 
 /* One worker completes them one after the other. */
-EACH_KIND(callback, of_several_calls__run_in_the_order_of_completion)
+EVERY_KIND(callback, of_several_calls__run_in_the_order_of_completion)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     order_count = 0;
@@ -213,7 +213,7 @@ EACH_KIND(callback, of_a_call_that_completes_first__runs_first)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(callback, handle_is_freed_at_once__runs_all_the_same)
+EVERY_KIND(callback, handle_is_freed_at_once__runs_all_the_same)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     static told several[N];
@@ -264,7 +264,7 @@ EACH_KIND(callback, of_what_is_cancelled__is_told_so)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(callback, that_is_slow__delays_other_callbacks_and_nothing_else)
+EVERY_KIND(callback, that_is_slow__delays_other_callbacks_and_nothing_else)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     _Atomic int gate = 0;
@@ -290,7 +290,7 @@ EACH_KIND(callback, that_is_slow__delays_other_callbacks_and_nothing_else)
 }
 
 /* Python's worker handler spins while one runs: 1.2 s of CPU in 2 s. */
-EACH_KIND(callback, that_is_slow__costs_no_cpu)
+EVERY_KIND(callback, that_is_slow__costs_no_cpu)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     _Atomic int gate = 0;
@@ -317,7 +317,7 @@ static void keep_looking(const mp_str *text, void *user)
     me->good++;
 }
 
-EACH_KIND(callback, handle_is_freed_while_it_runs__keeps_what_it_was_given)
+EVERY_KIND(callback, handle_is_freed_while_it_runs__keeps_what_it_was_given)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     _Atomic int gate = 0;

@@ -30,6 +30,51 @@ EACH_KIND(cancel, what_has_not_started__never_does)
     mp_async_free(&async);
 }
 
+static mp_status hold_first(const mp_bytes *in, int *out, mp_call *call)
+{
+    *out = (int)in->size;
+    return mp_call_item(call) ? count_one(out, out, call) : hold(out, out, call);
+}
+MP_TASK(hold_first, mp_bytes, int);
+
+/* The third one does not fit into the pipe, so the worker cannot be told that the second one is cancelled before it has read that. */
+EACH_PROCESS_KIND(cancel, what_stands_before_one_that_is_half_sent__never_starts)
+{
+    static char bytes[8 << 20];
+    mp_bytes inputs[4] = {{bytes, 1}, {bytes, 1}, {bytes, sizeof bytes}, {bytes, 1}};
+    mp_pool *pool = OPEN_POOL(.processes = 1);
+    mp_async *async = mp_pool_map_async(pool, hold_first, inputs, 4, .chunksize = 4);
+    cr_assert(SOON(the_board()->begun == 1));
+    cr_assert(eq(int, mp_async_cancel(async), MP_OK));
+    the_board()->gate = 1;
+    cr_assert(eq(int, mp_async_wait(async, PROMPT), MP_OK));
+    for (int i = 0; i < 4; i++)
+        cr_assert(eq(int, mp_async_statuses(async)[i], i ? MP_ECANCELLED : MP_OK), "item %d", i);
+    cr_assert(eq(int, the_board()->begun, 1));
+    cr_assert(eq(int, mp_pool_map(pool, add_one, items, N, results), MP_OK));
+    cr_assert(zero(u64, stats_of(pool).lost));
+    mp_async_free(&async);
+    close_join_free(&pool);
+}
+
+/* It never reads its pipe again, and does not stand in the way of its own end. */
+EACH_PROCESS_KIND(cancel, what_hangs_before_one_that_is_half_sent__is_ended_by_force)
+{
+    static char bytes[8 << 20];
+    mp_bytes inputs[3] = {{bytes, 1}, {bytes, 1}, {bytes, sizeof bytes}};
+    mp_pool *pool = OPEN_POOL(.processes = 1, .grace = 0.05);
+    mp_async *async = mp_pool_map_async(pool, hold_first, inputs, 3, .chunksize = 3);
+    cr_assert(SOON(the_board()->begun == 1));
+    cr_assert(eq(int, mp_async_cancel(async, .force = true), MP_OK));
+    cr_assert(eq(int, mp_async_wait(async, PROMPT), MP_OK));
+    for (int i = 0; i < 3; i++)
+        cr_assert(eq(int, mp_async_statuses(async)[i], MP_ECANCELLED), "item %d", i);
+    cr_assert(eq(int, mp_pool_map(pool, add_one, items, N, results), MP_OK));
+    cr_assert(eq(int, the_board()->begun, 1));
+    mp_async_free(&async);
+    close_join_free(&pool);
+}
+
 EACH_KIND(cancel, what_runs__goes_on_and_can_see_it)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
@@ -47,7 +92,7 @@ EACH_KIND(cancel, what_runs__goes_on_and_can_see_it)
     mp_async_free(&async);
 }
 
-EACH_KIND(cancel, what_is_complete__does_nothing)
+EVERY_KIND(cancel, what_is_complete__does_nothing)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     fill(items, N);
@@ -83,7 +128,7 @@ EACH_KIND(cancel, one_call__leaves_others_alone)
 }
 
 /* Whatever the moment: each item has run and succeeded, or has not begun and is cancelled; never both, never neither. */
-EACH_KIND(cancel, at_any_moment__each_item_has_run_or_is_cancelled)
+EVERY_KIND(cancel, at_any_moment__each_item_has_run_or_is_cancelled)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     fill(items, N);
@@ -141,7 +186,7 @@ EACH_KIND(handles, freed_before_anything_is_complete__the_work_goes_on)
     cr_assert(eq(int, told, N));
 }
 
-EACH_KIND(handles, freed_while_they_complete__nothing_is_lost)
+EVERY_KIND(handles, freed_while_they_complete__nothing_is_lost)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     _Atomic int told = 0;
@@ -160,7 +205,7 @@ EACH_KIND(handles, freed_while_they_complete__nothing_is_lost)
     cr_assert(eq(int, told, N));
 }
 
-EACH_KIND(handles, freed_after_completion_in_reverse__each_had_its_result)
+EVERY_KIND(handles, freed_after_completion_in_reverse__each_had_its_result)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     mp_async *all[N];
@@ -174,7 +219,7 @@ EACH_KIND(handles, freed_after_completion_in_reverse__each_had_its_result)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(handles, freed_after_the_pool__each_is_complete)
+EVERY_KIND(handles, freed_after_the_pool__each_is_complete)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     mp_async *all[N];
@@ -193,7 +238,7 @@ EACH_KIND(handles, freed_after_the_pool__each_is_complete)
     cr_assert(eq(int, told, good + 1000 * bad));
 }
 
-EACH_KIND(handles, with_a_descriptor_each__give_them_all_back)
+EVERY_KIND(handles, with_a_descriptor_each__give_them_all_back)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     mp_async *all[100];

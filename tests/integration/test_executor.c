@@ -24,7 +24,7 @@ static void expect_not_open(mp_executor_options options, mp_status status)
     cr_assert(error.message[0] != 0);
 }
 
-EACH_KIND(open, options_that_cannot_be__are_refused)
+EVERY_KIND(open, options_that_cannot_be__are_refused)
 {
     expect_not_open((mp_executor_options){OPTIONS, .max_workers = -1}, MP_EINVAL);
     expect_not_open((mp_executor_options){OPTIONS, .max_workers = 100001}, MP_EINVAL);
@@ -42,7 +42,7 @@ CHECK(open, kinds_and_methods_that_are_none__are_refused)
     expect_not_open((mp_executor_options){.kind = MP_THREADS, .start_method = MP_SPAWN}, MP_EINVAL);
 }
 
-EACH_KIND(open, success__zeroes_the_error)
+EVERY_KIND(open, success__zeroes_the_error)
 {
     mp_error error;
     mp_executor *executor = NULL;
@@ -61,6 +61,8 @@ CHECK(open, no_executor__is_answered)
     cr_assert(eq(int, mp_executor_open_with(NULL, &(mp_executor_options){0}), MP_EINVAL));
     cr_assert(eq(int, mp_executor_over(&none, pool, .max_queue = 1), MP_EINVAL));
     cr_assert(eq(int, mp_executor_shutdown(none, true, false), MP_EINVAL));
+    cr_assert(eq(int, mp_executor_shutdown(none, .wait = false), MP_EINVAL));
+    cr_assert(zero(int, mp_executor_max_workers(none)));
     cr_assert(eq(int, mp_executor_terminate_workers(none), MP_EINVAL));
     cr_assert(eq(int, mp_executor_kill_workers(none), MP_EINVAL));
     cr_assert(zero(ptr, mp_executor_pool(none)));
@@ -71,7 +73,7 @@ CHECK(open, no_executor__is_answered)
 
 /* ---- submitting ---- */
 
-EACH_KIND(submit, many__each_ends_with_its_own_result)
+EVERY_KIND(submit, many__each_ends_with_its_own_result)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_future *futures[N];
@@ -120,7 +122,7 @@ EACH_KIND(submit, of_long_tasks_on_two_workers__none_is_overtaken)
 }
 
 /* So many at once stopped Python's: a full pipe that only wakes. */
-EACH_KIND(submit, far_more_than_a_pipe_holds__all_end)
+EVERY_KIND(submit, far_more_than_a_pipe_holds__all_end)
 {
     enum { MANY = 20000 };
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
@@ -139,7 +141,7 @@ EACH_KIND(submit, far_more_than_a_pipe_holds__all_end)
 
 static mp_task ghost;
 
-EACH_KIND(submit, what_cannot_be__is_a_future_that_says_why)
+EVERY_KIND(submit, what_cannot_be__is_a_future_that_says_why)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     int *nothing = NULL;
@@ -154,7 +156,7 @@ EACH_KIND(submit, what_cannot_be__is_a_future_that_says_why)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(submit, one_that_was_refused__takes_callbacks_too)
+EVERY_KIND(submit, one_that_was_refused__takes_callbacks_too)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     heard ear = {0};
@@ -204,7 +206,7 @@ EACH_PROCESS_KIND(submit, what_cannot_be_encoded__does_not_hold_up_a_shutdown)
     mp_future_free(&future);
 }
 
-EACH_KIND(submit, of_no_input_and_no_result__works)
+EVERY_KIND(submit, of_no_input_and_no_result__works)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_str text = {0};
@@ -301,7 +303,7 @@ ON_THREADS(submit, task_that_frees_its_executor__ends_well)
 
 /* ---- MP_WITH_EXECUTOR ---- */
 
-EACH_KIND(with, block__waits_for_what_was_submitted)
+EVERY_KIND(with, block__waits_for_what_was_submitted)
 {
     mp_future *futures[N];
     MP_WITH_EXECUTOR (executor, OPTIONS, .max_workers = 2) {
@@ -322,7 +324,7 @@ static mp_future *leave_by_return(void)
     return NULL;
 }
 
-EACH_KIND(with, left_by_break_and_return__waits_too)
+EVERY_KIND(with, left_by_break_and_return__waits_too)
 {
     mp_future *future = NULL;
     MP_WITH_EXECUTOR (executor, OPTIONS, .max_workers = 1) {
@@ -337,7 +339,7 @@ EACH_KIND(with, left_by_break_and_return__waits_too)
     mp_future_free(&future);
 }
 
-EACH_KIND(with, executor_that_cannot_be__skips_the_block)
+EVERY_KIND(with, executor_that_cannot_be__skips_the_block)
 {
     mp_error error;
     bool entered = false;
@@ -349,7 +351,7 @@ EACH_KIND(with, executor_that_cannot_be__skips_the_block)
 
 /* ---- what is left of one that was freed ---- */
 
-EACH_KIND(left, futures__are_done_and_answer)
+EVERY_KIND(left, futures__are_done_and_answer)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_future *futures[N], *one = NULL;
@@ -371,7 +373,7 @@ EACH_KIND(left, futures__are_done_and_answer)
     free_futures(futures, N);
 }
 
-EACH_KIND(left, as_completed__holds_its_futures)
+EVERY_KIND(left, as_completed__holds_its_futures)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_future *futures[N], *one = NULL;

@@ -27,7 +27,7 @@ static void read_in_order(mp_iter *iter)
     mp_iter_free(&iter);
 }
 
-EACH_KIND(map, results__come_in_the_order_of_the_items)
+EVERY_KIND(map, results__come_in_the_order_of_the_items)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 3);
     fill(items, N);
@@ -42,7 +42,7 @@ EACH_KIND(map, results__come_in_the_order_of_the_items)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(map, of_nothing__is_at_its_end)
+EVERY_KIND(map, of_nothing__is_at_its_end)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     int *nothing = NULL;
@@ -55,7 +55,7 @@ EACH_KIND(map, of_nothing__is_at_its_end)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(map, item_that_fails__is_one_and_the_stream_goes_on)
+EVERY_KIND(map, item_that_fails__is_one_and_the_stream_goes_on)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     fill(items, N);
@@ -80,7 +80,7 @@ static mp_status time_out_if_zero(const int *in, int *out, mp_call *call)
 }
 MP_TASK(time_out_if_zero, int, int);
 
-EACH_KIND(map, items_own_time_out__is_not_that_of_the_map)
+EVERY_KIND(map, items_own_time_out__is_not_that_of_the_map)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     int three[3] = {1, 0, 2};
@@ -114,7 +114,7 @@ static void expect_refused(mp_iter *iter, mp_status status)
     mp_iter_free(&iter);
 }
 
-EACH_KIND(map, what_cannot_be__is_said_first)
+EVERY_KIND(map, what_cannot_be__is_said_first)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1), *none = NULL;
     int *nothing = NULL;
@@ -198,7 +198,7 @@ EACH_KIND(deadline, that_is_far__does_not_hide_that_of_next)
 
 /* ---- how far ahead ---- */
 
-EACH_KIND(ahead, without_a_bound__all_are_submitted_in_the_call)
+EVERY_KIND(ahead, without_a_bound__all_are_submitted_in_the_call)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     fill(items, N);
@@ -208,7 +208,7 @@ EACH_KIND(ahead, without_a_bound__all_are_submitted_in_the_call)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(ahead, with_a_bound__no_more_than_that_run_unread)
+EVERY_KIND(ahead, with_a_bound__no_more_than_that_run_unread)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     fill(items, N);
@@ -225,7 +225,7 @@ EACH_KIND(ahead, with_a_bound__no_more_than_that_run_unread)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(ahead, with_a_bound_and_nobody_who_reads__stops_there)
+EVERY_KIND(ahead, with_a_bound_and_nobody_who_reads__stops_there)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     fill(items, N);
@@ -239,7 +239,7 @@ EACH_KIND(ahead, with_a_bound_and_nobody_who_reads__stops_there)
 
 /* ---- dropped ---- */
 
-EACH_KIND(dropped, unread__runs_to_its_end)
+EVERY_KIND(dropped, unread__runs_to_its_end)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     fill(items, N);
@@ -266,7 +266,7 @@ EACH_KIND(dropped, after_a_look__cancels_what_has_not_started)
     cr_assert(eq(int, the_board()->begun, 2));
 }
 
-EACH_KIND(dropped, by_a_shutdown_that_waits__is_run_and_can_be_read)
+EVERY_KIND(dropped, by_a_shutdown_that_waits__is_run_and_can_be_read)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     fill(items, N);

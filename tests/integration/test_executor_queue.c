@@ -35,9 +35,9 @@ EACH_KIND(queue, that_is_full__refuses_who_has_waited_long_enough)
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .max_queue = ROOM);
     mp_future *futures[ROOM];
     fill_up(executor, futures);
-    EXPECT_REFUSED(mp_submit(executor, mark, (&(int){70}), .timeout = 0.02), MP_EFULL);
+    EXPECT_REFUSED(mp_submit(executor, mark, (&(int){70}), .room_timeout = 0.02), MP_EFULL);
     LET_ALL_GO();
-    mp_future *later = mp_submit(executor, mark, (&(int){71}), .timeout = PROMPT);
+    mp_future *later = mp_submit(executor, mark, (&(int){71}), .room_timeout = PROMPT);
     EXPECT_RESULT(later, 72);
     mp_future_free(&later);
     mp_executor_free(&executor);
@@ -147,7 +147,7 @@ EACH_PROCESS_KIND(queue, of_an_executor_that_breaks__turns_away_who_waits)
     mp_future_free(&future);
 }
 
-EACH_KIND(queue, that_has_room_again__takes_many_one_by_one)
+EVERY_KIND(queue, that_has_room_again__takes_many_one_by_one)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2, .max_queue = ROOM);
     mp_future *futures[N];

@@ -14,7 +14,7 @@ CHECK(race, cancel_against_set_running__is_one_or_the_other)
     race_own(ROUNDS(2000));
 }
 
-EACH_KIND(race, shutdown_against_everything__all_end_once)
+EVERY_KIND(race, shutdown_against_everything__all_end_once)
 {
     for (int round = 0; round < few_lives(60); round++)
         race_shutdown(round);

@@ -75,7 +75,7 @@ EACH_KIND(over, pool__shutdown_cancels_its_own_only)
     free_futures(others, 10);
 }
 
-EACH_KIND(over, pool__its_workers_are_not_its_to_end)
+EVERY_KIND(over, pool__its_workers_are_not_its_to_end)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     mp_executor *executor = OVER_POOL(pool, .max_queue = 0);
@@ -102,6 +102,17 @@ EACH_KIND(over, pool_that_is_closed__what_is_there_ends_and_more_is_refused)
     close_join_free(&pool);
     mp_future_free(&first);
     mp_future_free(&second);
+}
+
+EACH_KIND(over, max_workers__is_what_the_pool_has)
+{
+    mp_pool *pool = OPEN_POOL(.processes = 1);
+    mp_executor *executor = OVER_POOL(pool, .max_queue = 0);
+    cr_assert(eq(int, mp_executor_max_workers(executor), 1));
+    cr_assert(eq(int, mp_pool_resize(pool, 3), MP_OK));
+    cr_assert(eq(int, mp_executor_max_workers(executor), 3));
+    mp_executor_free(&executor);
+    close_join_free(&pool);
 }
 
 EACH_KIND(over, pool_that_is_terminated__ends_all)
@@ -145,7 +156,7 @@ EACH_PROCESS_KIND(over, pool__a_crash_costs_its_task_only)
     free_futures(all, 3);
 }
 
-EACH_KIND(over, pool__futures_outlive_both)
+EVERY_KIND(over, pool__futures_outlive_both)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     mp_executor *executor = OVER_POOL(pool, .max_queue = 0);
@@ -161,7 +172,7 @@ EACH_KIND(over, pool__futures_outlive_both)
 
 /* ---- both faces ---- */
 
-EACH_KIND(faces, both_at_once__each_gets_its_own)
+EVERY_KIND(faces, both_at_once__each_gets_its_own)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_pool *pool = mp_executor_pool(executor);

@@ -24,7 +24,7 @@ static int executor_workers(void)
 
 /* ---- shutdown ---- */
 
-EACH_KIND(shut, with_wait__returns_when_all_is_done)
+EVERY_KIND(shut, with_wait__returns_when_all_is_done)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_future *futures[N];
@@ -44,6 +44,51 @@ EACH_KIND(shut, with_wait__returns_when_all_is_done)
     free_futures(futures, N);
 }
 
+EVERY_KIND(shut, without_options__waits_and_cancels_nothing)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
+    mp_future *futures[N];
+    for (int i = 0; i < N; i++)
+        futures[i] = SUBMIT(executor, mark, i);
+    cr_assert(eq(int, mp_executor_shutdown(executor), MP_OK));
+    for (int i = 0; i < N; i++) {
+        cr_assert(mp_future_done(futures[i]));
+        EXPECT_RESULT(futures[i], i + 1);
+    }
+    cr_assert(eq(int, mp_executor_shutdown_with(executor, NULL), MP_OK));
+    mp_executor_free(&executor);
+    mp_futures_free(futures, N);
+    for (int i = 0; i < N; i++)
+        cr_assert(eq(ptr, futures[i], NULL));
+}
+
+EACH_KIND(shut, options__are_named_in_any_order_or_not_at_all)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
+    mp_future *futures[N];
+    submit_latches(executor, futures, N);
+    cr_assert(SOON(mp_future_running(futures[0])));
+    cr_assert(eq(int, mp_executor_shutdown(executor, .wait = false), MP_OK));
+    cr_assert(eq(int, (mp_executor_shutdown)(executor, false, false), MP_OK));
+    cr_assert(not(mp_future_done(futures[N - 1])));
+    cr_assert(eq(int, mp_executor_shutdown(executor, .cancel_futures = true, .wait = false), MP_OK));
+    cr_assert(mp_future_cancelled(futures[N - 1]));
+    cr_assert(not(mp_future_done(futures[0])));
+    LET_ALL_GO();
+    cr_assert(eq(int, mp_executor_shutdown(executor, .cancel_futures = true), MP_OK));
+    cr_assert(mp_future_done(futures[0]), "it has waited");
+    mp_executor_free(&executor);
+    mp_futures_free(futures, N);
+}
+
+CHECK(shut, futures_free__of_nothing__is_fine)
+{
+    mp_future *futures[2] = {NULL, mp_future_new(int)};
+    mp_futures_free(NULL, 3);
+    mp_futures_free(futures, 2);
+    cr_assert(eq(ptr, futures[1], NULL));
+}
+
 EACH_KIND(shut, without_wait__returns_at_once_and_all_is_done_later)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
@@ -59,7 +104,7 @@ EACH_KIND(shut, without_wait__returns_at_once_and_all_is_done_later)
     free_futures(futures, N);
 }
 
-EACH_KIND(shut, before_a_needed_worker_has_started__all_is_done_all_the_same)
+EVERY_KIND(shut, before_a_needed_worker_has_started__all_is_done_all_the_same)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 4);
     mp_future *futures[N];
@@ -71,7 +116,7 @@ EACH_KIND(shut, before_a_needed_worker_has_started__all_is_done_all_the_same)
     free_futures(futures, N);
 }
 
-EACH_KIND(shut, again__is_fine)
+EVERY_KIND(shut, again__is_fine)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *future = SUBMIT(executor, mark, 1);
@@ -180,7 +225,7 @@ EACH_KIND(shut, by_several_threads__all_wait_until_it_is_over)
     mp_future_free(&future);
 }
 
-EACH_KIND(shut, unused_and_freed_at_once__leaves_nothing)
+EVERY_KIND(shut, unused_and_freed_at_once__leaves_nothing)
 {
     for (int i = 0; i < ROUNDS(8); i++) {
         mp_executor *executor = OPEN_EXECUTOR(.max_workers = 3);
@@ -242,7 +287,7 @@ EACH_KIND(end_workers, kill__ends_what_has_no_result)
     end_while_one_runs(mp_executor_kill_workers);
 }
 
-EACH_KIND(end_workers, of_one_that_did_nothing__is_fine)
+EVERY_KIND(end_workers, of_one_that_did_nothing__is_fine)
 {
     for (int i = 0; i < 2; i++) {
         mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);

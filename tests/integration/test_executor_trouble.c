@@ -232,7 +232,7 @@ static mp_status come_in_vain(const int *in, mp_none *out, mp_call *call)
 }
 MP_TASK(come_in_vain, int, mp_none);
 
-EACH_KIND(initializer, that_fails_in_the_first_worker__fails_the_opening)
+EVERY_KIND(initializer, that_fails_in_the_first_worker__fails_the_opening)
 {
     mp_executor *executor = (mp_executor *)&how;
     mp_error error = {0};

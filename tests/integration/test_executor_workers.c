@@ -16,14 +16,14 @@ static mp_pool_stats executor_stats(mp_executor *executor)
 
 /* ---- on demand ---- */
 
-EACH_KIND(demand, opened__has_one_worker)
+EVERY_KIND(demand, opened__has_one_worker)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 3);
     cr_assert(eq(ulong, executor_stats(executor).started, 1));
     mp_executor_free(&executor);
 }
 
-EACH_KIND(demand, one_after_the_other__use_one_worker)
+EVERY_KIND(demand, one_after_the_other__use_one_worker)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 3);
     int worker = 0, first = 0;
@@ -109,6 +109,7 @@ static void expect_most(mp_executor *executor, int most)
 {
     enum { MANY = 60 };
     mp_future *futures[MANY];
+    cr_assert(eq(int, mp_executor_max_workers(executor), most), "also before they are there");
     for (int i = 0; i < MANY; i++)
         futures[i] = SUBMIT(executor, latch, i);
     cr_assert(SOON(the_board()->begun == most), "%d run", the_board()->begun);
@@ -168,7 +169,7 @@ static mp_status tell_name(const int *in, mp_str *out, mp_call *call)
 }
 MP_TASK(tell_name, int, mp_str);
 
-EACH_KIND(life, prefix__names_them)
+EVERY_KIND(life, prefix__names_them)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .thread_name_prefix = "baker");
     mp_str name;
@@ -227,7 +228,7 @@ EACH_KIND(life, initializer_and_finalizer__run_once_in_each_worker)
     free_futures(futures, N);
 }
 
-EACH_KIND(life, max_tasks_per_child__replaces_them_and_loses_nothing)
+EVERY_KIND(life, max_tasks_per_child__replaces_them_and_loses_nothing)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .max_tasks_per_child = 2);
     mp_future *futures[6];
@@ -243,7 +244,7 @@ EACH_KIND(life, max_tasks_per_child__replaces_them_and_loses_nothing)
 }
 
 /* Python's stopped when workers came to their end while more was submitted than they had left (gh-115634). */
-EACH_KIND(life, max_tasks_per_child_with_several_workers__comes_to_an_end)
+EVERY_KIND(life, max_tasks_per_child_with_several_workers__comes_to_an_end)
 {
     enum { MANY = 60 };
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2, .max_tasks_per_child = 2);

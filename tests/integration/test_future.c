@@ -264,7 +264,7 @@ EACH_KIND(result, that_is_there__does_not_wait_for_the_next_task_on_its_worker)
     free_futures(futures, 4);
 }
 
-EACH_KIND(result, failure__says_the_same_each_time)
+EVERY_KIND(result, failure__says_the_same_each_time)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *future = SUBMIT(executor, mark, -4);
@@ -288,7 +288,7 @@ static mp_status say_time_is_up(const int *in, int *out, mp_call *call)
 }
 MP_TASK(say_time_is_up, int, int);
 
-EACH_KIND(result, time_out_of_the_task_itself__is_not_that_of_who_waits)
+EVERY_KIND(result, time_out_of_the_task_itself__is_not_that_of_who_waits)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *future = SUBMIT(executor, say_time_is_up, 0);
@@ -298,7 +298,7 @@ EACH_KIND(result, time_out_of_the_task_itself__is_not_that_of_who_waits)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(result, room_of_another_size__is_refused)
+EVERY_KIND(result, room_of_another_size__is_refused)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     double wide = 7;
@@ -314,7 +314,7 @@ EACH_KIND(result, room_of_another_size__is_refused)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(result, what_it_points_to__lives_as_long_as_the_future)
+EVERY_KIND(result, what_it_points_to__lives_as_long_as_the_future)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_str small, large, again;
@@ -401,6 +401,25 @@ CHECK(own, error__is_copied)
     mp_future_free(&future);
 }
 
+CHECK(own, error_that_waiting_calls_say_for_themselves__is_a_failure)
+{
+    const mp_status statuses[] = {MP_ETIMEDOUT, MP_END};
+    for (int i = 0; i < 2; i++) {
+        mp_future *future = mp_future_new(int), *silent = mp_future_new(int);
+        mp_error error = error_of(statuses[i], "the server did not answer"), wordless = {.status = statuses[i]};
+        cr_assert(eq(int, mp_future_set_exception(future, &error), MP_OK));
+        cr_assert(eq(int, mp_future_set_exception(silent, &wordless), MP_OK));
+        EXPECT_STATUS(future, MP_EFAILED);
+        cr_assert(eq(int, mp_future_exception(future, 0)->status, MP_EFAILED));
+        cr_assert(eq(str, (char *)mp_future_exception(future, 0)->message, (char *)"the server did not answer"));
+        EXPECT_STATUS(silent, MP_EFAILED);
+        cr_assert(ne(ptr, strstr(mp_future_exception(silent, 0)->message, mp_status_name(statuses[i])), NULL));
+        cr_assert(eq(int, error.status, statuses[i]));
+        mp_future_free(&future);
+        mp_future_free(&silent);
+    }
+}
+
 CHECK(own, second_result__does_not_replace_the_first)
 {
     mp_future *future = mp_future_new(int);
@@ -467,7 +486,7 @@ CHECK(own, freed_in_any_state__leaves_nothing)
 
 /* ---- who holds it ---- */
 
-EACH_KIND(held, by_two__is_there_until_the_second_lets_go)
+EVERY_KIND(held, by_two__is_there_until_the_second_lets_go)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_str out;

@@ -113,7 +113,7 @@ EACH_KIND(callback, of_an_executors_future__runs_on_one_thread_that_is_nobody_el
     free_futures(futures, N);
 }
 
-EACH_KIND(callback, added_when_it_is_done__runs_now_on_this_thread)
+EVERY_KIND(callback, added_when_it_is_done__runs_now_on_this_thread)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     heard ears[4] = {0};

@@ -9,7 +9,7 @@ TestSuite(foreign, .timeout = 60);
 
 /* ---- then ---- */
 
-EACH_KIND(then, success__its_result_is_the_next_ones_input)
+EVERY_KIND(then, success__its_result_is_the_next_ones_input)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_str text;
@@ -42,7 +42,7 @@ EACH_KIND(then, not_done_yet__starts_only_when_it_is)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(then, done_already__is_submitted_now)
+EVERY_KIND(then, done_already__is_submitted_now)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *first = SUBMIT(executor, mark, 4);
@@ -54,7 +54,7 @@ EACH_KIND(then, done_already__is_submitted_now)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(then, failure__ends_all_that_follow_as_it_did)
+EVERY_KIND(then, failure__ends_all_that_follow_as_it_did)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *first = SUBMIT(executor, mark, -7);
@@ -106,7 +106,7 @@ EACH_KIND(then, cancel_of_what_follows__leaves_the_first_alone)
     free_futures(all, 3);
 }
 
-EACH_KIND(then, task_that_takes_something_else__is_refused)
+EVERY_KIND(then, task_that_takes_something_else__is_refused)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *first = SUBMIT(executor, mark, 1);
@@ -146,7 +146,7 @@ EACH_KIND(then, several_follow_one__each_gets_the_result)
     mp_executor_free(&executor);
 }
 
-EACH_KIND(then, another_executor_and_a_future_of_ones_own__work)
+EVERY_KIND(then, another_executor_and_a_future_of_ones_own__work)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1), *threads = NULL;
     cr_assert(eq(int, mp_executor_open(&threads, .kind = MP_THREADS, .max_workers = 1), MP_OK));
@@ -161,7 +161,7 @@ EACH_KIND(then, another_executor_and_a_future_of_ones_own__work)
     mp_executor_free(&threads);
 }
 
-EACH_KIND(then, executor_that_was_shut_down__is_an_end_too)
+EVERY_KIND(then, executor_that_was_shut_down__is_an_end_too)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
     mp_future *done = SUBMIT(executor, mark, 1);

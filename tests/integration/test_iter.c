@@ -79,7 +79,7 @@ static void expect_all(mp_iter *iter, form f)
     }
 }
 
-EACH_KIND(iter, of_every_form__gives_every_result_in_its_place)
+EVERY_KIND(iter, of_every_form__gives_every_result_in_its_place)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     countdown source;
@@ -93,7 +93,7 @@ EACH_KIND(iter, of_every_form__gives_every_result_in_its_place)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(iter, with_items_that_fail__tells_each_in_its_place_and_goes_on)
+EVERY_KIND(iter, with_items_that_fail__tells_each_in_its_place_and_goes_on)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     countdown source;
@@ -110,7 +110,7 @@ EACH_KIND(iter, with_items_that_fail__tells_each_in_its_place_and_goes_on)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(iter, of_nothing__has_ended)
+EVERY_KIND(iter, of_nothing__has_ended)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int *nothing = NULL;
@@ -125,7 +125,7 @@ EACH_KIND(iter, of_nothing__has_ended)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(iter, tasks_without_result__tell_their_status)
+EVERY_KIND(iter, tasks_without_result__tell_their_status)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     fill(items, N);
@@ -202,7 +202,7 @@ EACH_KIND(reading, unordered__gives_what_is_there)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(reading, into_room_of_another_size__is_refused_and_loses_nothing)
+EVERY_KIND(reading, into_room_of_another_size__is_refused_and_loses_nothing)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     double wide = 7;
@@ -216,7 +216,7 @@ EACH_KIND(reading, into_room_of_another_size__is_refused_and_loses_nothing)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(reading, texts__are_the_readers_own)
+EVERY_KIND(reading, texts__are_the_readers_own)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     mp_str texts[4];
@@ -257,7 +257,7 @@ static void *read_all(void *argument)
     }
 }
 
-EACH_KIND(reading, by_two_threads__each_item_goes_to_one)
+EVERY_KIND(reading, by_two_threads__each_item_goes_to_one)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     fill(items, N);
@@ -280,7 +280,7 @@ EACH_KIND(reading, by_two_threads__each_item_goes_to_one)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(reading, two_streams_by_turns__do_not_mix)
+EVERY_KIND(reading, two_streams_by_turns__do_not_mix)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     fill(items, N);
@@ -312,7 +312,7 @@ static void expect_refused(mp_iter *iter, mp_status status)
     mp_iter_free(&iter);
 }
 
-EACH_KIND(iter, of_a_refused_call__says_why_and_ends)
+EVERY_KIND(iter, of_a_refused_call__says_why_and_ends)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int *nothing = NULL;
@@ -387,6 +387,54 @@ EACH_KIND(watching, its_descriptor__is_quiet_again_when_all_that_is_there_was_re
     the_board()->gate = 1;
     cr_assert(is_readable(fd, 5000));
     mp_iter_free(&iter);
+    mp_pool_free(&pool);
+}
+
+static bool all_are_there(mp_pool *pool, uint64_t n)
+{
+    mp_pool_stats stats;
+    mp_pool_get_stats(pool, &stats);
+    return stats.succeeded == n;
+}
+
+/* What a reader has taken to have it at hand is there to be read, too. */
+EVERY_KIND(watching, its_descriptor__asked_for_late__knows_what_was_read)
+{
+    mp_pool *pool = OPEN_POOL(.processes = 2);
+    fill(items, N);
+    for (int before = 0; before <= N; before += 9) {
+        mp_iter *iter = mp_pool_imap_unordered(pool, add_one, items, N, .chunksize = 1);
+        cr_assert(UNTIL(PROMPT, all_are_there(pool, (uint64_t)(before / 9 + 1) * N)));
+        for (int i = 0; i < before; i++)
+            cr_assert(eq(int, mp_iter_next(iter, results, 0), MP_OK));
+        int fd = mp_iter_fd(iter);
+        for (int i = before; i < N; i++) {
+            cr_assert(is_readable(fd, 0));
+            cr_assert(eq(int, mp_iter_next(iter, results, 0), MP_OK));
+        }
+        cr_assert(is_readable(fd, PROMPT * 1000), "the end");
+        cr_assert(eq(int, mp_iter_next(iter, results, PROMPT), MP_END));
+        mp_iter_free(&iter);
+    }
+    mp_pool_free(&pool);
+}
+
+EVERY_KIND(reading, left_in_the_middle__what_was_not_read_is_thrown_away)
+{
+    mp_pool *pool = OPEN_POOL(.processes = 2);
+    mp_str text;
+    for (int i = 0; i < N; i++)
+        items[i] = 10 + i;
+    for (int before = 0; before < N; before += 9) {
+        mp_iter *iter = mp_pool_imap(pool, tell_text, items, N, .chunksize = 1);
+        cr_assert(UNTIL(PROMPT, all_are_there(pool, (uint64_t)(before / 9 + 1) * N)));
+        for (int i = 0; i < before; i++) {
+            cr_assert(eq(int, mp_iter_next(iter, &text, 0), MP_OK));
+            cr_assert(is_text(&text, 10 + i));
+            mp_free(mp_str, &text, 1);
+        }
+        mp_iter_free(&iter);
+    }
     mp_pool_free(&pool);
 }
 

@@ -33,7 +33,7 @@ static void expect_rest(mp_iter *iter, int from, int to)
 
 /* ---- close ---- */
 
-EACH_KIND(closing, the_pool__streams_are_read_to_their_end)
+EVERY_KIND(closing, the_pool__streams_are_read_to_their_end)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {0, N};
@@ -51,7 +51,7 @@ EACH_KIND(closing, the_pool__streams_are_read_to_their_end)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(closing, and_joining__runs_streams_to_their_end_and_they_can_still_be_read)
+EVERY_KIND(closing, and_joining__runs_streams_to_their_end_and_they_can_still_be_read)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {0, N};
@@ -70,7 +70,7 @@ EACH_KIND(closing, and_joining__runs_streams_to_their_end_and_they_can_still_be_
     mp_iter_free(&generated);
 }
 
-EACH_KIND(closing, and_leaving_streams_early__join_returns)
+EVERY_KIND(closing, and_leaving_streams_early__join_returns)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {0, -1};
@@ -83,7 +83,7 @@ EACH_KIND(closing, and_leaving_streams_early__join_returns)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(closing, with_an_endless_stream__join_times_out_until_it_is_left)
+EVERY_KIND(closing, with_an_endless_stream__join_times_out_until_it_is_left)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     source from = {0, -1};
@@ -173,7 +173,7 @@ EACH_KIND(ending, the_pool_by_free__streams_outlive_it)
     mp_iter_free(&generated);
 }
 
-EACH_KIND(ending, the_pool_by_free__unread_results_are_still_there)
+EVERY_KIND(ending, the_pool_by_free__unread_results_are_still_there)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     int sizes[3] = {10, 60000, 20};

@@ -53,6 +53,32 @@ static mp_iter *begin(mp_pool *pool, bool ordered, int chunksize, source *from)
                    : mp_pool_imap_unordered_from(pool, add_one, ask, from, .chunksize = chunksize);
 }
 
+static mp_status tell_item(const mp_bytes *in, int *out, mp_call *call)
+{
+    (void)in;
+    *out = (int)mp_call_item(call);
+    return MP_OK;
+}
+MP_TASK(tell_item, mp_bytes, int);
+
+EVERY_KIND(input, one_item_cannot_be_copied__those_behind_it_keep_their_numbers)
+{
+    mp_bytes items[5] = {{"a", 1}, {NULL, 7}, {"c", 1}, {NULL, 7}, {"e", 1}};
+    mp_pool *pool = OPEN_POOL(.processes = 2);
+    mp_iter *iter = mp_pool_imap(pool, tell_item, items, 5);
+    for (int i = 0; i < 5; i++) {
+        int told = -1;
+        size_t index = 0;
+        mp_status status = mp_iter_next(iter, &told, PROMPT, .index = &index);
+        cr_assert(eq(sz, index, (size_t)i));
+        cr_assert(eq(int, status, items[i].data ? MP_OK : MP_EINVAL), "%s", mp_iter_error(iter)->message);
+        if (status == MP_OK)
+            cr_assert(eq(int, told, i));
+    }
+    mp_iter_free(&iter);
+    mp_pool_free(&pool);
+}
+
 /* Reads to the end: how many results came; the failure of the input, if there is one, is behind them. */
 static int read_to_end(mp_iter *iter, mp_status *failure, mp_error *error)
 {
@@ -79,7 +105,7 @@ static int read_to_end(mp_iter *iter, mp_status *failure, mp_error *error)
 
 /* ---- ends and fails ---- */
 
-EACH_KIND(input, that_ends_at_any_point__ends_the_stream_there)
+EVERY_KIND(input, that_ends_at_any_point__ends_the_stream_there)
 {
     static const int ends[] = {0, 1, 2, 6, 7, 8, 50};
     static const int sizes[] = {1, 2, 7};
@@ -98,7 +124,7 @@ EACH_KIND(input, that_ends_at_any_point__ends_the_stream_there)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(input, that_fails_at_any_point__is_told_behind_what_came_before)
+EVERY_KIND(input, that_fails_at_any_point__is_told_behind_what_came_before)
 {
     static const int ends[] = {0, 1, 2, 6, 7, 8, 50};
     static const int sizes[] = {1, 2, 7};
@@ -119,7 +145,7 @@ EACH_KIND(input, that_fails_at_any_point__is_told_behind_what_came_before)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(input, is_asked__on_a_thread_that_is_neither_the_readers_nor_a_workers)
+EVERY_KIND(input, is_asked__on_a_thread_that_is_neither_the_readers_nor_a_workers)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int zero_item = 0, worker;
@@ -164,7 +190,7 @@ static mp_status read_number(const mp_str *in, int *out, mp_call *call)
 }
 MP_TASK(read_number, mp_str, int);
 
-EACH_KIND(input, item__is_copied_when_the_generator_returns)
+EVERY_KIND(input, item__is_copied_when_the_generator_returns)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     lines from = {0, NULL};
@@ -180,7 +206,7 @@ EACH_KIND(input, item__is_copied_when_the_generator_returns)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(input, that_blocks__delays_nothing_else)
+EVERY_KIND(input, that_blocks__delays_nothing_else)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     source from = {.end = AFTER(10), .block = AFTER(3)};
@@ -206,7 +232,7 @@ EACH_KIND(input, that_blocks__delays_nothing_else)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(input, that_blocks__delays_no_terminate)
+EVERY_KIND(input, that_blocks__delays_no_terminate)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     source from = {.end = AFTER(10), .block = AFTER(3)};
@@ -276,7 +302,7 @@ static mp_status play(insider *me, void (*act)(insider *))
     return status;
 }
 
-EACH_KIND(input, that_uses_its_pool__works)
+EVERY_KIND(input, that_uses_its_pool__works)
 {
     insider me;
     cr_assert(eq(int, play(&me, map_in_generator), MP_END));
@@ -284,7 +310,7 @@ EACH_KIND(input, that_uses_its_pool__works)
     close_join_free(&me.pool);
 }
 
-EACH_KIND(input, that_joins_its_pool__is_refused)
+EVERY_KIND(input, that_joins_its_pool__is_refused)
 {
     insider me;
     cr_assert(eq(int, play(&me, join_in_generator), MP_END));
@@ -293,7 +319,7 @@ EACH_KIND(input, that_joins_its_pool__is_refused)
     mp_pool_free(&me.pool);
 }
 
-EACH_KIND(input, that_frees_its_pool__ends_it_afterwards)
+EVERY_KIND(input, that_frees_its_pool__ends_it_afterwards)
 {
     insider me;
     cr_assert(eq(int, play(&me, free_in_generator), MP_END));
@@ -302,7 +328,7 @@ EACH_KIND(input, that_frees_its_pool__ends_it_afterwards)
 
 /* ---- how far ahead ---- */
 
-EACH_KIND(bounds, generator__is_asked_at_most_buffersize_ahead_of_the_reader)
+EVERY_KIND(bounds, generator__is_asked_at_most_buffersize_ahead_of_the_reader)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     for (int ordered = 0; ordered < 2; ordered++) {
@@ -324,7 +350,7 @@ EACH_KIND(bounds, generator__is_asked_at_most_buffersize_ahead_of_the_reader)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(bounds, buffersize_of_few_or_less_than_a_chunk__works)
+EVERY_KIND(bounds, buffersize_of_few_or_less_than_a_chunk__works)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     for (int i = 0; i < 9; i++) {
@@ -338,7 +364,7 @@ EACH_KIND(bounds, buffersize_of_few_or_less_than_a_chunk__works)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(bounds, one_byte__still_lets_one_item_through)
+EVERY_KIND(bounds, one_byte__still_lets_one_item_through)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     int sizes[20];
@@ -370,7 +396,7 @@ static bool ask_large(int *item, void *user)
 }
 
 /* Twice what 1 MiB holds, for what was under way before the first result told how large they are. */
-EACH_KIND(bounds, bytes__hold_back_an_endless_generator)
+EVERY_KIND(bounds, bytes__hold_back_an_endless_generator)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {0};
@@ -392,7 +418,7 @@ EACH_KIND(bounds, bytes__hold_back_an_endless_generator)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(bounds, endless_generator__takes_no_more_memory_as_it_goes_on)
+EVERY_KIND(bounds, endless_generator__takes_no_more_memory_as_it_goes_on)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {0};
@@ -426,7 +452,7 @@ EACH_KIND(release, leaving_early__cancels_what_has_not_started)
     cr_assert(eq(int, the_board()->begun, 2));
 }
 
-EACH_KIND(release, stream_is_read_to_its_end__once)
+EVERY_KIND(release, stream_is_read_to_its_end__once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {.end = AFTER(30)};
@@ -440,7 +466,7 @@ EACH_KIND(release, stream_is_read_to_its_end__once)
     cr_assert(eq(int, from.released, 1));
 }
 
-EACH_KIND(release, stream_is_left_early__once)
+EVERY_KIND(release, stream_is_left_early__once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     source from = {0};
@@ -454,7 +480,7 @@ EACH_KIND(release, stream_is_left_early__once)
     cr_assert(eq(int, from.asked, asked), "never asked again");
 }
 
-EACH_KIND(release, call_is_refused__once)
+EVERY_KIND(release, call_is_refused__once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     source from = {.end = AFTER(3)}, other = {.end = AFTER(3)};
@@ -470,7 +496,7 @@ EACH_KIND(release, call_is_refused__once)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(release, pool_is_terminated__once)
+EVERY_KIND(release, pool_is_terminated__once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     source from = {0};
@@ -483,7 +509,7 @@ EACH_KIND(release, pool_is_terminated__once)
     cr_assert(eq(int, from.released, 1));
 }
 
-EACH_KIND(release, generator_blocks__free_does_not_wait_for_it)
+EVERY_KIND(release, generator_blocks__free_does_not_wait_for_it)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     source from = {.end = AFTER(10), .block = AFTER(2)};
@@ -497,7 +523,7 @@ EACH_KIND(release, generator_blocks__free_does_not_wait_for_it)
     cr_assert(eq(int, from.asked, 3));
 }
 
-EACH_KIND(release, is_not_given__free_waits_for_the_generator)
+EVERY_KIND(release, is_not_given__free_waits_for_the_generator)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     for (int round = 0; round < ROUNDS(50); round++) {

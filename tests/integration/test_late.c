@@ -288,7 +288,7 @@ static void read_storm(mp_pool *pool, size_t n, int chunksize)
     board_clear(n);
 }
 
-EACH_KIND(looking, while_workers_write__loses_nothing_and_tells_nothing_twice)
+EVERY_KIND(looking, while_workers_write__loses_nothing_and_tells_nothing_twice)
 {
     for (int way = 0; way < WAYS; way++) {
         mp__looking_times = eager[way];
@@ -299,7 +299,7 @@ EACH_KIND(looking, while_workers_write__loses_nothing_and_tells_nothing_twice)
 }
 
 /* A map, whose caller drives; and nobody who waits, so that the pool's own thread does. */
-EACH_KIND(looking, in_maps_and_calls__finds_what_is_there)
+EVERY_KIND(looking, in_maps_and_calls__finds_what_is_there)
 {
     size_t n = ROUNDS(STORM / 5);
     mp_bytes *results = calloc(n, sizeof *results);

@@ -9,13 +9,19 @@ enum { PROMPT = 20 };
 
 static char printed[1 << 20];
 
-static void expect_each_task_once(void)
+/* But for one; -1: for none. */
+static void expect_each_task_once_but(int one)
 {
     for (int i = 0; i < 200; i++) {
         char line[32];
         snprintf(line, sizeof line, "<task %d>", i);
-        cr_assert(eq(int, count_of(printed, line), 1), "%s", line);
+        cr_assert(eq(int, count_of(printed, line), i != one), "%s", line);
     }
+}
+
+static void expect_each_task_once(void)
+{
+    expect_each_task_once_but(-1);
 }
 
 CHECK(output, printed_by_tasks_and_program__arrives_once)
@@ -25,6 +31,13 @@ CHECK(output, printed_by_tasks_and_program__arrives_once)
     expect_each_task_once();
     cr_assert(eq(int, count_of(printed, "<before>"), 1));
     cr_assert(eq(int, count_of(printed, "<after>"), 1));
+}
+
+CHECK(output, printed_by_items_before_one_that_is_killed__arrives)
+{
+    int status = spawn_run("HELPER_BYSTANDER", "killed", NULL, printed, sizeof printed);
+    cr_assert(exited(status, 9), "status %x: %s", status, printed);
+    expect_each_task_once_but(100);
 }
 
 CHECK(output, atexit_handlers__run_in_the_program_only)

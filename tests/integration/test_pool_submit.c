@@ -70,24 +70,24 @@ static void expect_refused(const mp_pool_options *options, mp_status status)
     cr_assert(ne(chr, error.message[0], 0));
 }
 
-EACH_KIND(options, negative_processes__are_refused)
+EVERY_KIND(options, negative_processes__are_refused)
 {
     expect_refused(&(mp_pool_options){OPTIONS, .processes = -1}, MP_EINVAL);
     expect_refused(&(mp_pool_options){OPTIONS, .processes = 100001}, MP_EINVAL);
 }
 
-EACH_KIND(options, negative_maxtasksperchild__is_refused)
+EVERY_KIND(options, negative_maxtasksperchild__is_refused)
 {
     expect_refused(&(mp_pool_options){OPTIONS, .processes = 1, .maxtasksperchild = -1}, MP_EINVAL);
 }
 
-EACH_KIND(options, initializer_that_is_not_registered__is_refused)
+EVERY_KIND(options, initializer_that_is_not_registered__is_refused)
 {
     expect_refused(&(mp_pool_options){OPTIONS, .processes = 1, .initializer = {&ghost, NULL}}, MP_EUNREGISTERED);
     expect_refused(&(mp_pool_options){OPTIONS, .processes = 1, .finalizer = {&ghost, NULL}}, MP_EUNREGISTERED);
 }
 
-EACH_KIND(options, name_of_41_bytes__is_refused)
+EVERY_KIND(options, name_of_41_bytes__is_refused)
 {
     char name[42];
     memset(name, 'n', 41);
@@ -112,7 +112,7 @@ CHECK(options, unknown_kind_and_start_method__are_refused)
 
 /* ---- apply, map, starmap, imap and their forms ---- */
 
-EACH_KIND(submit, apply__gives_the_value)
+EVERY_KIND(submit, apply__gives_the_value)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     int item = 41, result = 0;
@@ -124,7 +124,7 @@ EACH_KIND(submit, apply__gives_the_value)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, apply_async__gives_a_handle_to_the_value)
+EVERY_KIND(submit, apply_async__gives_a_handle_to_the_value)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     int result = 0;
@@ -138,7 +138,7 @@ EACH_KIND(submit, apply_async__gives_a_handle_to_the_value)
 enum { N = 1000 };
 static int items[N], results[N];
 
-EACH_KIND(submit, map__gives_results_in_the_order_of_the_input)
+EVERY_KIND(submit, map__gives_results_in_the_order_of_the_input)
 {
     mp_pool *pool = OPEN_POOL(.processes = 3);
     fill(items, N);
@@ -147,7 +147,7 @@ EACH_KIND(submit, map__gives_results_in_the_order_of_the_input)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, map_async__gives_all_results_at_once)
+EVERY_KIND(submit, map_async__gives_all_results_at_once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 3);
     fill(items, N);
@@ -158,7 +158,7 @@ EACH_KIND(submit, map_async__gives_all_results_at_once)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, starmap__passes_several_arguments)
+EVERY_KIND(submit, starmap__passes_several_arguments)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     pair pairs[3] = {{5, 4}, {7, 5}, {9, 6}};
@@ -173,7 +173,7 @@ EACH_KIND(submit, starmap__passes_several_arguments)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, imap__gives_results_in_the_order_of_the_input)
+EVERY_KIND(submit, imap__gives_results_in_the_order_of_the_input)
 {
     mp_pool *pool = OPEN_POOL(.processes = 3);
     fill(items, N);
@@ -187,7 +187,7 @@ EACH_KIND(submit, imap__gives_results_in_the_order_of_the_input)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, imap_unordered__gives_each_result_once)
+EVERY_KIND(submit, imap_unordered__gives_each_result_once)
 {
     mp_pool *pool = OPEN_POOL(.processes = 3);
     fill(items, N);
@@ -202,7 +202,7 @@ EACH_KIND(submit, imap_unordered__gives_each_result_once)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, imap_unordered_with_one_worker__keeps_the_order_of_the_input)
+EVERY_KIND(submit, imap_unordered_with_one_worker__keeps_the_order_of_the_input)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     fill(items, 100);
@@ -240,7 +240,7 @@ static void *use_pool(void *argument)
     return NULL;
 }
 
-EACH_KIND(submit, four_threads_at_once__each_gets_its_own)
+EVERY_KIND(submit, four_threads_at_once__each_gets_its_own)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     client clients[4];
@@ -300,7 +300,7 @@ EACH_KIND(submit, in_another_process__is_refused)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, task_that_is_not_registered__is_refused)
+EVERY_KIND(submit, task_that_is_not_registered__is_refused)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     cr_assert(eq(int, mp_pool_map_task(pool, &ghost, NULL, 3, NULL, NULL), MP_EUNREGISTERED));
@@ -310,7 +310,7 @@ EACH_KIND(submit, task_that_is_not_registered__is_refused)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(submit, no_pool_or_no_items__is_refused)
+EVERY_KIND(submit, no_pool_or_no_items__is_refused)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int *nothing = NULL, result;
@@ -326,7 +326,7 @@ EACH_KIND(submit, no_pool_or_no_items__is_refused)
 
 /* ---- chunk sizes ---- */
 
-EACH_KIND(chunks, of_any_size__run_each_item_once)
+EVERY_KIND(chunks, of_any_size__run_each_item_once)
 {
     static const int lengths[] = {1, 10, 15, 17, 100, N};
     static const int sizes[] = {0, 1, 2, 3, 7, 100, 5000};
@@ -344,7 +344,7 @@ EACH_KIND(chunks, of_any_size__run_each_item_once)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(chunks, negative__are_refused)
+EVERY_KIND(chunks, negative__are_refused)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int result = 7;
@@ -361,7 +361,7 @@ EACH_KIND(chunks, negative__are_refused)
     cr_assert(zero(int, the_board()->begun));
 }
 
-EACH_KIND(chunks, of_an_empty_map__do_not_matter)
+EVERY_KIND(chunks, of_an_empty_map__do_not_matter)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     int *nothing = NULL;
@@ -373,7 +373,7 @@ EACH_KIND(chunks, of_an_empty_map__do_not_matter)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(chunks, with_a_failing_item__the_rest_is_run_and_kept)
+EVERY_KIND(chunks, with_a_failing_item__the_rest_is_run_and_kept)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2);
     mp_status statuses[20];

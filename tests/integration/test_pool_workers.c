@@ -31,7 +31,7 @@ static mp_status die(const int *in, int *out, mp_call *call)
 }
 MP_TASK(die, int, int);
 
-EACH_KIND(task, fails__status_text_item_and_worker_come_back)
+EVERY_KIND(task, fails__status_text_item_and_worker_come_back)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int items[3] = {1, -5, 2}, results[3];
@@ -54,7 +54,7 @@ static mp_status pretend(const int *in, int *out, mp_call *call)
 }
 MP_TASK(pretend, int, int);
 
-EACH_KIND(task, returns_what_waiting_calls_say__has_failed)
+EVERY_KIND(task, returns_what_waiting_calls_say__has_failed)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     int items[2] = {MP_ETIMEDOUT, MP_END}, results[2];
@@ -284,7 +284,7 @@ static mp_status tell_remembered(const int *in, int *out, mp_call *call)
 }
 MP_TASK(tell_remembered, int, int);
 
-EACH_KIND(start, memory_of_before_open__is_seen_by_fork_and_threads_alone)
+EVERY_KIND(start, memory_of_before_open__is_seen_by_fork_and_threads_alone)
 {
     remembered = 5;
     mp_pool *pool = OPEN_POOL(.processes = 1);
@@ -309,7 +309,7 @@ static mp_status tell_place(const int *in, place *out, mp_call *call)
 }
 MP_TASK(tell_place, int, place);
 
-EACH_KIND(start, environment_and_directory__are_inherited)
+EVERY_KIND(start, environment_and_directory__are_inherited)
 {
     char before[PATH_MAX];
     cr_assert(ne(ptr, getcwd(before, sizeof before), NULL));
@@ -336,7 +336,7 @@ EACH_PROCESS_KIND(start, worker_that_dies__is_replaced_by_one_of_the_same_kind)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(start, two_pools_at_once__do_not_touch_each_other)
+EVERY_KIND(start, two_pools_at_once__do_not_touch_each_other)
 {
     mp_pool *pools[2] = {OPEN_POOL(.processes = 2), OPEN_POOL(.processes = 1)};
     int items[100], results[100];
@@ -392,17 +392,17 @@ static void expect_nests(recipe what)
     close_join_free(&pool);
 }
 
-EACH_KIND(nested, pools_of_the_same_kind__work)
+EVERY_KIND(nested, pools_of_the_same_kind__work)
 {
     expect_nests((recipe){how.kind, how.start_method, 2});
 }
 
-EACH_KIND(nested, pools_of_threads__work)
+EVERY_KIND(nested, pools_of_threads__work)
 {
     expect_nests((recipe){MP_THREADS, MP_DEFAULT_START, 1});
 }
 
-EACH_KIND(nested, pools_of_forked_processes__work)
+EVERY_KIND(nested, pools_of_forked_processes__work)
 {
     expect_nests((recipe){MP_PROCESSES, MP_FORK, 1});
 }

@@ -9,6 +9,9 @@
 #include "tests/lib/spawn.h"
 #include "tests/lib/until.h"
 #include <millpond.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
 
 TestSuite(start, .timeout = 60);
 TestSuite(program, .timeout = 60);
@@ -96,7 +99,7 @@ static void expect_facts(const facts *f, mp_start_method method, pid_t zygote, m
     cr_assert(same_text(f->ledger, getenv(LEDGER_VARIABLE)), "the environment is inherited");
     cr_assert(eq(int, f->parent, zygote));
     cr_assert(eq(int, f->set_before_main, method == MP_FORK ? 2 : 1), "memory is inherited by a fork only");
-    cr_assert(le(int, f->descriptors, 5));
+    cr_assert(le(int, f->descriptors, 8));
     cr_assert(zero(int, f->line_left));
     cr_assert(method == MP_FORK || !f->criterions_left);
     cr_assert(f->input_is_empty);
@@ -173,6 +176,64 @@ CHECK_METHODS(start, zygote_is_killed__pool_is_broken)
     cr_assert(says(&error, "killed by SIGKILL"), "%s", error.message);
     mp_pool_free(&pool);
     cr_assert(ge(int, leftovers_reap(PROMPT), 0)); /* workers have come to us */
+}
+
+static atomic_int *copies; /* that were made of the program, and of what was forked from it */
+
+static void count_copy(void)
+{
+    ++*copies;
+}
+
+/* However large it is: a copy is only made where workers are to have its memory, and one for all workers then. */
+CHECK_METHODS(start, the_program__is_copied_once_or_not_at_all, .disabled = CHECK_ASAN || CHECK_TSAN)
+{
+    int items[N];
+    copies = shared_memory(sizeof *copies);
+    cr_assert(ne(ptr, copies, NULL));
+    cr_assert(zero(int, pthread_atfork(count_copy, NULL, NULL)));
+    mp_pool *pool = open_pool(2, method);
+    cr_assert(eq(int, *copies, method == MP_FORK ? 3 : method == MP_SPAWN ? 1 : 0));
+    for (int i = 0; i < N; i++)
+        items[i] = i == 7 ? -1 : i;
+    cr_assert(eq(int, map_twice(pool, items), N));
+    mp_pool_free(&pool);
+    cr_assert(le(int, *copies, method == MP_FORK ? 4 : method == MP_SPAWN ? 1 : 0));
+    munmap(copies, sizeof *copies);
+}
+
+static void heed(int signal)
+{
+    (void)signal;
+}
+
+/* A child that is executed has the program's memory until then, but not its signals and descriptors. */
+CHECK_METHODS(start, the_program__keeps_its_signals_and_descriptors)
+{
+    struct stat before, after;
+    struct sigaction action;
+    sigset_t mask, found;
+    int cancelling, descriptors = proc_descriptors(getpid());
+    signal(SIGUSR1, heed);
+    signal(SIGINT, heed);
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR2);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    fstat(0, &before);
+    mp_pool *pool = open_pool(2, method);
+    sigprocmask(SIG_BLOCK, NULL, &found);
+    cr_assert(sigismember(&found, SIGUSR2) && !sigismember(&found, SIGUSR1) && !sigismember(&found, SIGTERM));
+    for (int *number = (int[]){SIGUSR1, SIGINT, 0}; *number; number++)
+        cr_assert(sigaction(*number, NULL, &action) == 0 && action.sa_handler == heed, "signal %d", *number);
+    fstat(0, &after);
+    cr_assert(before.st_ino == after.st_ino && before.st_dev == after.st_dev);
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancelling);
+    cr_assert(eq(int, cancelling, PTHREAD_CANCEL_ENABLE));
+    mp_pool_free(&pool);
+    cr_assert(eq(int, proc_descriptors(getpid()), descriptors));
+    signal(SIGUSR1, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    sigprocmask(SIG_UNBLOCK, &mask, NULL);
 }
 
 /* A task that opens a pool of its own, by the method it is told. */

@@ -152,7 +152,7 @@ EACH_KIND(wait, for_futures_of_two_executors_and_ones_own__works)
 }
 
 /* A waiter leaves no trace in futures that it was not served by. */
-EACH_KIND(wait, again_and_again_for_the_first__each_is_seen_once)
+EVERY_KIND(wait, again_and_again_for_the_first__each_is_seen_once)
 {
     enum { MANY = 100 };
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);

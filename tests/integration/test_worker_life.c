@@ -136,7 +136,7 @@ EACH_KIND(initializer, index_and_name__are_its_workers)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(initializer, that_is_not_given__state_is_null)
+EVERY_KIND(initializer, that_is_not_given__state_is_null)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     cr_assert(eq(int, mp_pool_apply(pool, tell_life, items, results), MP_OK));
@@ -144,7 +144,7 @@ EACH_KIND(initializer, that_is_not_given__state_is_null)
     mp_pool_free(&pool);
 }
 
-EACH_KIND(initializer, input__is_copied_when_the_pool_opens)
+EVERY_KIND(initializer, input__is_copied_when_the_pool_opens)
 {
     char text[] = "large model";
     setup with = {.text = mp_str_of(text)};
@@ -174,7 +174,7 @@ static void expect_no_pool(const setup *with, mp_status status, const char *text
     cr_assert(says(&error, text), "%s", error.message);
 }
 
-EACH_KIND(initializer, fails_at_open__opening_fails_with_its_status_and_message)
+EVERY_KIND(initializer, fails_at_open__opening_fails_with_its_status_and_message)
 {
     expect_no_pool(&(setup){.text = mp_str_of("x.bin"), .fails = 1}, (mp_status)(MP_EUSER + 8), "no model 'x.bin'");
 }
@@ -190,7 +190,7 @@ EACH_PROCESS_KIND(initializer, crashes_at_open__opening_fails)
     expect_no_pool(&(setup){.text = mp_str_of("z"), .crashes = 1}, MP_EBROKEN, "SIGKILL");
 }
 
-EACH_KIND(initializer, fails_in_all_replacements__pool_is_broken_with_its_message)
+EVERY_KIND(initializer, fails_in_all_replacements__pool_is_broken_with_its_message)
 {
     setup with = {.text = mp_str_of("late"), .fails = 3};
     mp_pool *pool =
@@ -266,7 +266,7 @@ EACH_KIND(finalizer, maxtasksperchild_and_resize__run_it_in_who_leaves)
 
 /* ---- maxtasksperchild ---- */
 
-EACH_KIND(maxtasks, limit__counts_items_whatever_the_chunks)
+EVERY_KIND(maxtasks, limit__counts_items_whatever_the_chunks)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1, .maxtasksperchild = 3, .initializer = BORN, .finalizer = ENDS);
     cr_assert(eq(int, mp_pool_map(pool, tell_life, items, 30, results, .chunksize = 10), MP_OK));
@@ -297,17 +297,17 @@ static void recycle(int workers, int limit, int n)
     cr_assert(eq(int, the_board()->ends, the_board()->lives));
 }
 
-EACH_KIND(maxtasks, one_item_each__loses_nothing)
+EVERY_KIND(maxtasks, one_item_each__loses_nothing)
 {
     recycle(1, 1, few_lives(1000));
 }
 
-EACH_KIND(maxtasks, four_workers_under_load__lose_nothing)
+EVERY_KIND(maxtasks, four_workers_under_load__lose_nothing)
 {
     recycle(4, 3, few_lives(10000));
 }
 
-EACH_KIND(maxtasks, streams_and_handles__lose_nothing)
+EVERY_KIND(maxtasks, streams_and_handles__lose_nothing)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2, .maxtasksperchild = 2, .initializer = BORN, .finalizer = ENDS);
     int n = few_lives(300);
@@ -386,7 +386,7 @@ EACH_KIND(resize, up_and_down__so_many_run)
     cr_assert(eq(int, the_board()->ends, the_board()->lives));
 }
 
-EACH_KIND(resize, under_load__loses_nothing)
+EVERY_KIND(resize, under_load__loses_nothing)
 {
     static const int counts[] = {1, 4, 2, 6, 1, 3};
     mp_pool *pool = OPEN_POOL(.processes = 2);
@@ -423,7 +423,7 @@ EACH_KIND(resize, down__lets_what_runs_end)
     close_join_free(&pool);
 }
 
-EACH_KIND(resize, to_what_cannot_be__is_refused)
+EVERY_KIND(resize, to_what_cannot_be__is_refused)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     cr_assert(eq(int, mp_pool_resize(pool, 0), MP_EINVAL));

@@ -1,10 +1,11 @@
 /* The process backend by itself, without the engine: what its hooks promise in backend.h. */
 #include "pool/backend.h"
-#include "serial/codec.h"
+#include "serial/row.h"
 #include "tests/lib/check.h"
 #include "tests/lib/ledger.h"
 #include "tests/lib/methods.h"
 #include "tests/lib/says.h"
+#include "tests/lib/singly.h"
 #include "tests/lib/until.h"
 #include <millpond.h>
 #include <poll.h>
@@ -13,7 +14,7 @@ TestSuite(workers, .timeout = 60);
 
 enum { PROMPT = 20, MANY = 50 };
 
-typedef enum deed { DOUBLE, WAIT_FOR_GATE, WAIT_FOR_CANCEL, LOOK_IF_CANCELLED, SAY_NO } deed;
+typedef enum deed { DOUBLE, WAIT_FOR_GATE, WAIT_FOR_CANCEL, LOOK_IF_CANCELLED, SAY_NO, SAY_ATTEMPT } deed;
 
 static mp_status act(const int *in, int *out, mp_call *call)
 {
@@ -25,6 +26,7 @@ static mp_status act(const int *in, int *out, mp_call *call)
     case WAIT_FOR_CANCEL: *out = UNTIL(PROMPT, mp_call_cancelled(call)); break;
     case LOOK_IF_CANCELLED: *out = mp_call_cancelled(call); break;
     case SAY_NO: return mp_fail(call, MP_EUSER, "no");
+    case SAY_ATTEMPT: *out = (int)mp_call_attempt(call); break;
     }
     return MP_OK;
 }
@@ -57,7 +59,7 @@ static mp__event next_event(void)
     mp__event event;
     struct pollfd fd = {.fd = backend->descriptor(workers), .events = POLLIN};
     double deadline = seconds_now() + PROMPT;
-    while (!backend->next(workers, &event)) {
+    while (!next_singly(backend, workers, &event)) {
         cr_assert(lt(dbl, seconds_now(), deadline), "no event came");
         poll(&fd, 1, 1000);
     }
@@ -76,20 +78,30 @@ static mp__event expect(mp__event_kind kind, uint32_t slot)
 static int expect_value(uint32_t slot)
 {
     int value = -1;
-    mp__fault fault = {0};
     mp__event event = expect(MP__EV_RESULT, slot);
     cr_assert(ne(ptr, event.frame, NULL), "%s", event.error->message);
-    cr_assert(eq(int, mp__decode_result(&mp__type_int, event.frame, &value, &fault), MP_OK));
+    cr_assert_eq(mp__row_read(&mp__type_int, event.frame, 1, &value, sizeof value), 1);
     return value;
+}
+
+static void send_attempt(uint32_t slot, size_t index, uint32_t attempt, deed what)
+{
+    static int values[] = {DOUBLE, WAIT_FOR_GATE, WAIT_FOR_CANCEL, LOOK_IF_CANCELLED, SAY_NO, SAY_ATTEMPT};
+    static int out;
+    mp__items item = {.count = 1,
+                      .job = values,
+                      .task = act_index,
+                      .index = index,
+                      .attempt = attempt,
+                      .value = &values[what],
+                      .out = &out};
+    backend->send(workers, slot, &item);
+    backend->flush(workers, slot);
 }
 
 static void send_item(uint32_t slot, size_t index, deed what)
 {
-    static int values[] = {DOUBLE, WAIT_FOR_GATE, WAIT_FOR_CANCEL, LOOK_IF_CANCELLED, SAY_NO};
-    static int out;
-    backend->send(workers, slot,
-                  &(mp__item){.job = values, .task = act_index, .index = index, .value = &values[what], .out = &out});
-    backend->flush(workers, slot);
+    send_attempt(slot, index, 1, what);
 }
 
 static void begin(uint32_t slot, uint32_t generation, uint32_t place)
@@ -224,5 +236,19 @@ CHECK_METHODS(workers, recall_when_it_has_left__loses_nothing)
     cr_assert(eq(int, results, MANY));
     cr_assert(eq(int, recalled, 1));
     cr_assert(eq(u64, event.started, MANY));
+    close_workers();
+}
+
+CHECK_METHODS(workers, attempt__is_each_items_own)
+{
+    static const uint32_t attempts[] = {1, 1, 2, 2, 1, 7, 1u << 31, 1};
+    const size_t count = sizeof attempts / sizeof *attempts;
+    open_workers(1, method);
+    begin(0, 1, 0);
+    for (size_t i = 0; i < count; i++)
+        send_attempt(0, i, attempts[i], SAY_ATTEMPT);
+    for (size_t i = 0; i < count; i++)
+        cr_assert(eq(int, expect_value(0), (int)attempts[i]));
+    end(0, count);
     close_workers();
 }

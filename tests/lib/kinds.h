@@ -1,4 +1,6 @@
-/* EACH_KIND: one body, four tests: on processes of each start method, and on threads.
+/* EACH_KIND: one body, four tests: on processes of each start method, and on threads. EVERY_KIND: and in a serial pool, where items
+ * run in the call that hands them in, one at a time. It is for tests that need neither two workers nor anything to be under way when
+ * such a call returns; those that do, as most do that cancel, open a gate or count workers, are EACH_KIND.
  *
  *     EACH_KIND(map, empty__is_ok)
  *     {
@@ -25,8 +27,8 @@ static pool_kind how;
 
 #define OPTIONS .kind = how.kind, .start_method = how.start_method
 
-#define KIND_TEST(suite, test, label, which, method)                                                                       \
-    CHECK(suite, test##__##label)                                                                                          \
+#define KIND_TEST(suite, test, label, which, method, ...)                                                                  \
+    CHECK(suite, test##__##label, ##__VA_ARGS__)                                                                           \
     {                                                                                                                      \
         how = (pool_kind){#label, which, method};                                                                          \
         board_open();                                                                                                      \
@@ -54,9 +56,25 @@ static pool_kind how;
     KIND_TEST(suite, test, threads, MP_THREADS, MP_DEFAULT_START)                                                          \
     static void suite##_##test##_of_each(void)
 
+/* And in a serial pool. */
+#define EVERY_KIND(suite, test)                                                                                            \
+    static void suite##_##test##_of_each(void);                                                                            \
+    KIND_TEST(suite, test, serial, MP_SERIAL, MP_DEFAULT_START)                                                            \
+    EACH_KIND(suite, test)
+
+/* Not where it would see nothing: see each. */
+#define EACH_KIND_UNLESS(unfit, suite, test)                                                                               \
+    static void suite##_##test##_of_each(void);                                                                            \
+    KIND_TEST(suite, test, fork, MP_PROCESSES, MP_FORK, .disabled = (unfit))                                               \
+    KIND_TEST(suite, test, spawn, MP_PROCESSES, MP_SPAWN, .disabled = (unfit))                                             \
+    KIND_TEST(suite, test, forkserver, MP_PROCESSES, MP_FORKSERVER, .disabled = (unfit))                                   \
+    KIND_TEST(suite, test, threads, MP_THREADS, MP_DEFAULT_START, .disabled = (unfit))                                     \
+    static void suite##_##test##_of_each(void)
+
+/* Or on the thread of the caller. */
 static inline bool on_threads(void)
 {
-    return how.kind == MP_THREADS;
+    return how.kind == MP_THREADS || how.kind == MP_SERIAL;
 }
 
 /* How many workers a test may use up: those that are executed cost ten times as much as those that are forked. */

@@ -18,13 +18,14 @@ static size_t action_count;
 static inline void send_items(uint32_t slot)
 {
     mp__core_item item;
+    size_t count;
     first_sent[slot] = SIZE_MAX;
-    while (mp__core_unsent(core, slot, &item)) {
+    while ((count = mp__core_unsent(core, slot, &item))) {
         if (first_sent[slot] == SIZE_MAX)
             first_sent[slot] = item.index;
-        last_sent[slot] = item.index;
-        sent[slot]++;
-        mp__core_sent(core, slot);
+        last_sent[slot] = item.index + count - 1;
+        sent[slot] += count;
+        mp__core_sent(core, slot, count);
     }
 }
 
@@ -159,8 +160,37 @@ static inline void seal(mp__core_job *job)
 
 static inline void cancel(mp__core_job *job)
 {
-    mp__core_cancel(core, job);
+    mp__core_cancel(core, job, MP_ECANCELLED, false);
     act();
+}
+
+static inline void cancel_by_force(mp__core_job *job)
+{
+    mp__core_cancel(core, job, MP_ECANCELLED, true);
+    act();
+}
+
+static inline void progress(uint32_t slot, uint64_t started, bool heeds)
+{
+    mp__core_progress(core, slot, lives[slot], started, heeds);
+    act();
+}
+
+static inline void ended(uint32_t slot, bool it_has)
+{
+    mp__core_ended(core, slot, lives[slot], it_has);
+    act();
+}
+
+/* The next result of the slot is a failure of its task, with MP_EFAILED; `*status`: what it is called. */
+static inline mp__failed fails(uint32_t slot, mp_status *status)
+{
+    mp__core_item item;
+    bool nonsense;
+    *status = MP_EFAILED;
+    mp__failed how = mp__core_failed(core, slot, lives[slot], status, true, &item, &nonsense);
+    act();
+    return how;
 }
 
 static inline mp_status resize(uint32_t workers)

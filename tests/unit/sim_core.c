@@ -95,6 +95,7 @@ static void pass_time(sim_world *sim, uint64_t until)
 {
     sim->now = until;
     SAY(sim, "time");
+    ledger_time(sim);
     mp__core_time(sim->core, sim->now);
     sim_look(sim);
 }
@@ -158,7 +159,7 @@ static bool everyone_moves(sim_world *sim)
 /* Until nothing moves and nothing is due, or `until`. */
 static void go_on(sim_world *sim, bool (*until)(const sim_world *sim), const char *what)
 {
-    uint64_t steps = 1000 + 20 * sim->accepted;
+    uint64_t steps = 200000 + 500 * sim->accepted; /* an item may hang for seconds while an idle neighbour asks for more */
     while (!until(sim)) {
         NEED(sim, steps-- > 0, "%s: it goes on for ever", what);
         bool moved = everyone_moves(sim);
@@ -236,6 +237,13 @@ static void make_weather(sim_world *sim)
         .resize = one_of(sim, 0, 0, 200, 800),
         .open = one_of(sim, 0, 0, 300, 900),
         .pin = one_of(sim, 0, 0, 200, 500),
+        .force = one_of(sim, 0, 300, 700, 1000),
+        .timed = one_of(sim, 0, 0, 500, 1000),
+        .retry = one_of(sim, 0, 0, 500, 1000),
+        .hanging = one_of(sim, 0, 50, 200, 800),
+        .fail = one_of(sim, 0, 0, 100, 600),
+        .spend = one_of(sim, 0, 0, 0, 20),
+        .calls = one_of(sim, 0, 200, 500, 1000),
     };
 }
 
@@ -371,6 +379,25 @@ static size_t count_never(const sim_tally *t, bool print)
         {"hard kills", t->hard_kills},
         {"hopeless", t->hopeless},
         {"closed", t->closed},
+        {"watched", t->watched},
+        {"overdue", t->overdue},
+        {"too late", t->too_late},
+        {"heeded", t->heeded},
+        {"timed out", t->timed_out},
+        {"killed by force", t->killed_by_force},
+        {"late failures", t->late_failures},
+        {"warned late", t->warned_late},
+        {"deadlines", t->deadlines},
+        {"forced", t->forced},
+        {"forced later", t->forced_later},
+        {"failures", t->failures},
+        {"retried", t->retried},
+        {"retried after death", t->retried_after_death},
+        {"stopped", t->stopped},
+        {"spent", t->spent},
+        {"cancelled all", t->cancelled_all},
+        {"parted", t->parted},
+        {"cancelled alone", t->cancelled_alone},
     };
     size_t never = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

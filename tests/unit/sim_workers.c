@@ -30,7 +30,7 @@ static void start_worker(sim_world *sim, const mp__core_action *action)
     for (uint32_t i = 0; i < sim->slots; i++)
         sim->workers[i].past |= sim->workers[i].place == action->place;
     w->place = action->place;
-    w->past = w->greeted = false;
+    w->past = w->greeted = w->doomed = false;
     w->warned = 0;
     w->life = SIM_STARTING;
     w->generation = action->generation;
@@ -46,20 +46,25 @@ static void send_items(sim_world *sim, uint32_t slot, uint64_t most)
 {
     sim_worker *w = worker_at(sim, slot);
     mp__core_item item;
+    size_t there, count;
     w->full = false;
-    for (; mp__core_unsent(sim->core, slot, &item); most--) {
+    for (; (there = mp__core_unsent(sim->core, slot, &item)); most -= count) {
         w->full = !most;
         if (w->full)
             return;
+        count = sim_chance(sim, 500) ? there : 1 + sim_below(sim, there);
+        count = count < most ? count : (size_t)most;
         NEED(sim, w->life == SIM_ALIVE || w->life == SIM_DEAD, "slot %u is sent an item and is not ready", slot);
         NEED(sim, !w->past, "slot %u is sent an item, and has left its place", slot);
         NEED(sim, !w->asked && !w->stop && !w->term && !w->kill && !w->silent, "slot %u is sent an item, out of turn",
              slot);
-        NEED(sim, w->sent < SIM_JOBS * SIM_ITEMS, "slot %u is sent more than there is", slot);
-        w->fifo[w->sent++] = ledger_send(sim, slot, item);
+        NEED(sim, w->sent + count <= SIM_JOBS * SIM_ITEMS, "slot %u is sent more than there is", slot);
+        for (size_t i = 0; i < count; i++, item.index++) {
+            w->fifo[w->sent++] = ledger_send(sim, slot, item);
+            SAY(sim, "  slot %u is sent item %u", slot, w->fifo[w->sent - 1]);
+        }
         NEED(sim, !sim->life_items || w->sent <= sim->life_items, "slot %u is sent more than a life may have", slot);
-        mp__core_sent(sim->core, slot);
-        SAY(sim, "  slot %u is sent item %u", slot, w->fifo[w->sent - 1]);
+        mp__core_sent(sim->core, slot, count);
     }
 }
 
@@ -96,9 +101,12 @@ static void warn_worker(sim_world *sim, uint32_t slot)
     sim_worker *w = worker_at(sim, slot);
     uint16_t id = w->started ? w->fifo[w->started - 1] : 0;
     bool runs = w->started > w->finished;
-    NEED(sim, !runs || sim->weather.lie || ledger_unwanted(sim, id), "item %u is told that nobody waits for it", id);
+    bool late = runs && ledger_timed_out(sim, id);
+    NEED(sim, !runs || late || sim->weather.lie || ledger_unwanted(sim, id), "item %u is told that nobody waits for it",
+         id);
     w->warned = w->started;
     sim->tally->warned += runs;
+    sim->tally->warned_late += late;
 }
 
 static void need_current(sim_world *sim, const mp__core_action *action)
@@ -110,7 +118,8 @@ static void need_current(sim_world *sim, const mp__core_action *action)
 
 static void carry_out(sim_world *sim, const mp__core_action *action)
 {
-    static const char *const names[] = {"nothing", "fail", "done", "start", "send", "recall", "cancel", "stop", "kill"};
+    static const char *const names[] = {"nothing", "fail",  "done", "start", "send", "recall",
+                                        "cancel",  "watch", "end",  "stop",  "kill"};
     SAY(sim, "  -> %s slot %d generation %u%s; items %zu + %zu of job %d, status %d", names[action->kind],
         (int)action->slot, action->generation, action->hard ? " hard" : "", action->first, action->count,
         action->job ? (int)((sim_job *)action->job - sim->jobs) : -1, (int)action->status);
@@ -125,6 +134,8 @@ static void carry_out(sim_world *sim, const mp__core_action *action)
     case MP__ACT_CANCEL: warn_worker(sim, action->slot); break;
     case MP__ACT_STOP: stop_worker(sim, action->slot); break;
     case MP__ACT_KILL: kill_worker(sim, action); break;
+    case MP__ACT_WATCH: sim_watch(sim, action->slot); break;
+    case MP__ACT_END: sim_end(sim, action); break;
     case MP__ACT_NONE: sim_fail(sim, "there is something to do, and it is nothing");
     }
 }
@@ -186,7 +197,7 @@ static uint64_t tell_some(sim_world *sim, uint32_t slot, uint64_t most)
          (unsigned long long)most);
     sim->tally->batches += taken > 1;
     for (size_t i = 0; i < taken; i++)
-        ledger_result(sim, slot, w->fifo[w->delivered + i], (mp__core_item){item.job, item.index + i});
+        ledger_result(sim, slot, w->fifo[w->delivered + i], (mp__core_item){item.job, item.index + i, item.attempt});
     if (!taken)
         ledger_give_back(sim, slot, w->fifo[w->delivered]);
     else if (sim_chance(sim, 300))
@@ -202,8 +213,15 @@ static void tell_results(sim_world *sim, uint32_t slot)
     sim_worker *w = worker_at(sim, slot);
     uint64_t count = 1 + sim_below(sim, w->finished - w->delivered);
     bool singly = sim_chance(sim, 300);
-    while (count)
-        count -= tell_some(sim, slot, singly ? 1 : count);
+    while (count) {
+        uint64_t well = 0;
+        while (well < count && !ledger_item(sim, w->fifo[w->delivered + well])->fails)
+            well++;
+        if (well)
+            count -= tell_some(sim, slot, singly ? 1 : well);
+        for (; count && sim_fails_next(sim, slot); count--)
+            sim_tell_failure(sim, slot);
+    }
 }
 
 static void see_recall(sim_world *sim, uint32_t slot)
@@ -219,6 +237,8 @@ static void see_recall(sim_world *sim, uint32_t slot)
 static uint64_t recall_claim(sim_world *sim, sim_worker *w)
 {
     bool lies = sim_fault(sim, sim->weather.lie);
+    if (w->limit < w->known) /* so it has said meanwhile */
+        w->limit = w->known;
     w->known = w->limit;
     if (lies && w->started == w->delivered && sim_below(sim, 2))
         return sim_below(sim, w->delivered + 1);
@@ -252,7 +272,8 @@ static void expect_ends(sim_world *sim, uint32_t slot, uint64_t claimed)
     uint64_t least = w->known > w->delivered ? w->known : w->delivered;
     uint64_t started = claimed < least ? least : claimed > w->sent ? w->sent : claimed;
     for (uint64_t i = w->delivered; i < started; i++)
-        ledger_expect(sim, w->fifo[i], i + 1 == started ? MP_ECRASHED : MP_ELOST, honest);
+        ledger_expect(sim, w->fifo[i], i + 1 < started ? MP_ELOST : w->doomed ? MP_ETIMEDOUT : MP_ECRASHED, honest);
+    ledger_stop(sim);
     if (started)
         sim->barren[w->place] = 0;
     else if (!w->stop || w->sent)
@@ -363,13 +384,6 @@ static bool step_starting(sim_world *sim, uint32_t slot)
     return true;
 }
 
-/* What runs ends by itself; but some does only when it is told, if nobody waits for it. */
-static bool goes_on_running(sim_world *sim, const sim_worker *w)
-{
-    uint16_t id = w->fifo[w->finished];
-    return ledger_job(sim, id)->stubborn && ledger_unwanted(sim, id) && w->warned < w->started && !w->term && !w->kill;
-}
-
 /* One of: start an item, be through with it, tell of results, take more, see or answer a recall. */
 static bool step_alive(sim_world *sim, uint32_t slot)
 {
@@ -380,6 +394,8 @@ static bool step_alive(sim_world *sim, uint32_t slot)
         tell_nonsense(sim, slot);
         return true;
     }
+    if (sim_fault(sim, sim->weather.spend))
+        sim_tell_spent(sim, slot);
     bool lazy = sim->faults;
     if (w->finished > w->delivered && !w->silent && (!lazy || sim_chance(sim, 300)))
         tell_results(sim, slot);
@@ -387,7 +403,7 @@ static bool step_alive(sim_world *sim, uint32_t slot)
         see_recall(sim, slot);
     else if (w->seen && !w->silent && (!lazy || sim_chance(sim, 400)))
         tell_recalled(sim, slot);
-    else if (w->started > w->finished && !goes_on_running(sim, w))
+    else if (w->started > w->finished && !sim_goes_on(sim, w))
         ledger_finish(sim, slot, w->fifo[w->finished++]);
     else if (w->started == w->finished && w->started < w->sent && w->started < w->limit)
         ledger_start(sim, slot, w->fifo[w->started++]);
@@ -421,9 +437,10 @@ void sim_stale_event(sim_world *sim, uint32_t slot)
     mp__core_counts before = mp__core_get_counts(sim->core);
     mp__core_item item;
     bool nonsense = false;
+    mp_status status = MP_EFAILED;
     if (sim_chance(sim, 100))
         slot += sim->slots;
-    unsigned kind = (unsigned)sim_below(sim, 7);
+    unsigned kind = (unsigned)sim_below(sim, 11);
     SAY(sim, "slot %u generation %u: stale event %u", slot, generation, kind);
     switch (kind) {
     case 0: mp__core_ready(sim->core, slot, generation); break;
@@ -432,6 +449,12 @@ void sim_stale_event(sim_world *sim, uint32_t slot)
     case 3: mp__core_recalled(sim->core, slot, generation, sim_below(sim, 9)); break;
     case 5: mp__core_greeted(sim->core, slot, generation); break;
     case 4: mp__core_condemn(sim->core, slot, generation); break;
+    case 6: mp__core_progress(sim->core, slot, generation, sim_below(sim, 9), sim_below(sim, 2)); break;
+    case 7: mp__core_ended(sim->core, slot, generation, sim_below(sim, 2)); break;
+    case 8: mp__core_spent(sim->core, slot, generation); break;
+    case 9:
+        NEED(sim, !mp__core_failed(sim->core, slot, generation, &status, true, &item, &nonsense), "a stale failure counts");
+        break;
     default: NEED(sim, !mp__core_result(sim->core, slot, generation, &item, &nonsense), "a stale result is taken");
     }
     mp__core_counts after = mp__core_get_counts(sim->core);

@@ -154,6 +154,24 @@ CHECK(core, starting_for_ever__close__is_killed_hard_after_the_grace)
     pool_ends();
 }
 
+/* Else who cancels it is told that it never starts, which it has. */
+CHECK(core, item_on_a_worker_that_is_killed__is_found_until_it_is_lost)
+{
+    mp__core_job job;
+    uint32_t slot = 7;
+    uint64_t ordinal = 0;
+    pool_runs(1);
+    submit(&job, 3, 3);
+    results(0, 1);
+    condemn(0);
+    cr_assert_not(mp__core_find(core, &job, 0, &slot, &ordinal), "it has its result");
+    cr_assert(mp__core_find(core, &job, 2, &slot, &ordinal));
+    cr_assert(slot == 0 && ordinal == 3);
+    lost(0, 3);
+    cr_assert_not(mp__core_find(core, &job, 2, &slot, &ordinal));
+    pool_ends();
+}
+
 CHECK(core, nonsense__condemned__is_killed_hard_at_once_and_replaced)
 {
     pool_runs(1);

@@ -22,10 +22,10 @@ CHECK(core_cancel, not_sent__ends_at_once_and_is_never_sent)
     mp__core_item item;
     pool_runs(1);
     mp__core_submit(core, &job);
-    mp__core_sent(core, 0);
-    mp__core_cancel(core, &job);
+    mp__core_sent(core, 0, 1);
+    mp__core_cancel(core, &job, MP_ECANCELLED, false);
     check_core();
-    cr_assert_not(mp__core_unsent(core, 0, &item));
+    cr_assert_eq(mp__core_unsent(core, 0, &item), 0);
     act();
     cr_assert(failed(0, 1, 5, MP_ECANCELLED));
     pool_ends();
@@ -75,7 +75,7 @@ CHECK(core_cancel, what_runs_is_told_before_anything_else_is_sent)
     cancel(&a);
     mp__core_recalled(core, 0, lives[0], 1);
     check_core();
-    cr_assert_not(mp__core_unsent(core, 0, &item));
+    cr_assert_eq(mp__core_unsent(core, 0, &item), 0);
     act();
     cr_assert(asked_of(MP__ACT_CANCEL, 0) && asked_of(MP__ACT_SEND, 0));
     cr_assert_gt(sent[0], 1);
@@ -292,7 +292,7 @@ CHECK(core_cancel, unkillable__terminate_while_what_was_not_sent_cannot_be_cut__
     mp__core_job job = {.n = 3, .chunksize = 3, .open = true};
     pool_runs_as(&(mp__core_config){.workers = 1, .tasks = 1, .chunks = 1, .unkillable = true});
     mp__core_submit(core, &job);
-    mp__core_sent(core, 0);
+    mp__core_sent(core, 0, 1);
     terminate_pool();
     cr_assert(asked_of(MP__ACT_STOP, 0) && asked_times(MP__ACT_FAIL) == 0);
     results(0, 1);

@@ -293,12 +293,141 @@ CHECK(core_jobs, results__more_than_were_sent__only_those_are_taken)
     bool nonsense;
     pool_runs(1);
     mp__core_submit(core, &job);
-    mp__core_sent(core, 0);
-    mp__core_sent(core, 0);
+    mp__core_sent(core, 0, 1);
+    mp__core_sent(core, 0, 1);
     cr_assert_eq(mp__core_results(core, 0, 1, 6, &item, &nonsense), 2);
     cr_assert_not(nonsense);
     cr_assert_eq(mp__core_results(core, 0, 1, 4, &item, &nonsense), 0);
     cr_assert(nonsense);
+    pool_ends();
+}
+
+CHECK(core_jobs, open__pieces_do_not_shrink_to_what_is_not_worth_a_wake_up)
+{
+    mp__core_job job = {.n = 0, .open = true}, slow = {.n = 0, .open = true};
+    pool_runs(2);
+    items_take(1000);
+    cr_assert_eq(submit_job(&job), MP_OK);
+    extend(&job, 30);
+    cr_assert(sent[0] == MP__PIECE_NS / 1000 && sent[1] == 30 - MP__PIECE_NS / 1000);
+    results(1, 10);
+    results(0, 20);
+    seal(&job);
+    items_take(MP__PIECE_NS);
+    cr_assert_eq(submit_job(&slow), MP_OK);
+    extend(&slow, 4);
+    cr_assert(sent[0] < 24 && sent[1] > 10, "those that are long are shared out as ever");
+    seal(&slow);
+    pool_ends();
+}
+
+CHECK(core_jobs, busy__is_when_each_worker_has_more_than_one_item_under_way)
+{
+    mp__core_job job;
+    pool_starts(2);
+    cr_assert_not(mp__core_busy(core), "there is nobody");
+    ready(0);
+    ready(1);
+    submit(&job, 4, 2);
+    cr_assert(sent[0] == 2 && sent[1] == 2 && mp__core_busy(core));
+    results(1, 1);
+    cr_assert_not(mp__core_busy(core));
+    results(1, 1);
+    cr_assert_not(mp__core_busy(core));
+    results(0, 2);
+    pool_ends();
+}
+
+CHECK(core_jobs, hungry__is_when_a_call_that_comes_would_go_to_a_worker)
+{
+    mp__core_job jobs[12];
+    pool_starts(2);
+    cr_assert_not(mp__core_hungry(core), "there is nobody");
+    ready(0);
+    ready(1);
+    cr_assert(mp__core_hungry(core));
+    submit(&jobs[0], 1, 0);
+    cr_assert(mp__core_hungry(core), "one is left");
+    submit(&jobs[1], 1, 0);
+    cr_assert_not(mp__core_hungry(core), "nobody knows how long they take");
+    submit(&jobs[2], 1, 0);
+    cr_assert_eq(sent[0] + sent[1], 2);
+    cr_assert_not(mp__core_hungry(core));
+    results(0, 1);
+    cr_assert_eq(sent[0], 2, "what waits is the first to go there");
+    results(0, 1);
+    cr_assert(mp__core_hungry(core));
+    results(1, 1);
+    items_take(MP__ALONE_NS - 1);
+    int n = 0;
+    for (; n < 12 && mp__core_hungry(core); n++)
+        submit(&jobs[n], 1, 0);
+    cr_assert(sent[0] - 2 >= 2 && sent[1] - 1 >= 2, "short ones go behind each other, until each worker has a second one");
+    cr_assert_eq(sent[0] - 2 + sent[1] - 1, (uint64_t)n, "and as long as it says so, none waits");
+    items_take(2 * MP__ALONE_NS);
+    uint64_t last = sent[1] - 1;
+    results(0, sent[0] - 3);
+    cr_assert_not(mp__core_hungry(core), "it has one that takes long");
+    results(0, 1);
+    cr_assert(mp__core_hungry(core));
+    results(1, last);
+    pool_ends();
+}
+
+CHECK(core_jobs, near__is_one_short_item_on_each_of_few_workers)
+{
+    enum { SPIN = 50000 };
+    mp__core_job one, two;
+    pool_runs(2);
+    cr_assert_not(mp__core_is_near(core, 8, SPIN), "there is nothing to wait for");
+    submit(&one, 1, 0);
+    cr_assert(mp__core_is_near(core, 2, SPIN));
+    cr_assert_not(mp__core_is_near(core, 1, SPIN), "its worker needs the only CPU");
+    submit(&two, 1, 0);
+    cr_assert(mp__core_is_near(core, 3, SPIN));
+    cr_assert_not(mp__core_is_near(core, 2, SPIN));
+    results(1, 1);
+    items_take(SPIN);
+    cr_assert(mp__core_is_near(core, 2, SPIN));
+    items_take(2 * SPIN);
+    cr_assert_not(mp__core_is_near(core, 2, SPIN));
+    results(0, 1);
+    items_take(1000);
+    submit(&one, 4, 2);
+    cr_assert_not(mp__core_is_near(core, 8, SPIN), "more than one are under way");
+    pool_ends();
+}
+
+CHECK(core_jobs, unsent__are_ranges_of_one_job__and_may_be_sent_in_parts)
+{
+    mp__core_job a = {.n = 4, .chunksize = 4}, b = {.n = 3, .chunksize = 3};
+    mp__core_item item;
+    pool_runs(1);
+    items_take(1000); /* there is room for both */
+    cr_assert(mp__core_submit(core, &a) == MP_OK && mp__core_submit(core, &b) == MP_OK);
+    cr_assert(mp__core_unsent(core, 0, &item) == 4 && item.job == &a && item.index == 0);
+    mp__core_sent(core, 0, 3);
+    cr_assert(mp__core_unsent(core, 0, &item) == 1 && item.job == &a && item.index == 3);
+    mp__core_sent(core, 0, 1);
+    cr_assert(mp__core_unsent(core, 0, &item) == 3 && item.job == &b && item.index == 0);
+    mp__core_sent(core, 0, 2);
+    check_core();
+    cr_assert(many(0, 9, &item) == 4 && item.job == &a);
+    cr_assert(many(0, 9, &item) == 3 && item.job == &b, "the last one was sent meanwhile");
+    pool_ends();
+}
+
+CHECK(core_jobs, sent_as_many_as_a_life_may_have__it_retires)
+{
+    mp__core_job job = {.n = 5, .chunksize = 5};
+    mp__core_item item;
+    pool_runs_as(&(mp__core_config){.workers = 1, .tasks = 1, .life_items = 3});
+    cr_assert_eq(mp__core_submit(core, &job), MP_OK);
+    cr_assert_eq(mp__core_unsent(core, 0, &item), 3, "no more than it may have");
+    mp__core_sent(core, 0, 3);
+    check_core();
+    cr_assert_eq(mp__core_unsent(core, 0, &item), 0);
+    cr_assert_eq(counts().recycled, 1);
     pool_ends();
 }
 
@@ -323,7 +452,7 @@ CHECK(single, single_calls__stuck_behind_a_busy_worker__begin_before_later_ones)
 {
     mp__core_job jobs[6];
     pool_starts(2);
-    items_take(100000);
+    items_take(MP__ALONE_NS - 1);
     ready(0);
     for (uint32_t i = 0; i < 6; i++)
         submit(&jobs[i], 1, 0);
@@ -353,6 +482,22 @@ CHECK(core_jobs, several_sent__may_hide_results_until_a_single_one_is_left)
     results(0, 1);
     cr_assert_not(mp__core_may_hide(core));
     results(0, 1);
+    cr_assert_not(mp__core_may_hide(core));
+    pool_ends();
+}
+
+CHECK(core_jobs, patient_job__hides_nothing_that_is_waited_for__another_behind_it_does)
+{
+    mp__core_job job = {.n = 3, .chunksize = 3, .patient = true}, other = {.n = 1};
+    pool_runs(1);
+    items_take(1000);
+    submit_job(&job);
+    cr_assert_eq(sent[0], 3);
+    cr_assert_not(mp__core_may_hide(core));
+    submit_job(&other);
+    cr_assert_eq(sent[0], 4);
+    cr_assert(mp__core_may_hide(core));
+    results(0, 3);
     cr_assert_not(mp__core_may_hide(core));
     pool_ends();
 }

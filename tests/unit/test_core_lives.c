@@ -107,8 +107,8 @@ CHECK(core_lives, lost__items_not_sent_yet__are_not_started_whatever_it_claims)
     mp__core_job job = {.n = 6, .chunksize = 6};
     pool_runs(1);
     mp__core_submit(core, &job);
-    mp__core_sent(core, 0);
-    mp__core_sent(core, 0);
+    mp__core_sent(core, 0, 1);
+    mp__core_sent(core, 0, 1);
     lost(0, UINT64_MAX);
     cr_assert(failed(0, 0, 1, MP_ELOST) && failed(1, 1, 1, MP_ECRASHED));
     ready(0);
@@ -210,7 +210,7 @@ CHECK(core_lives, result__of_an_item_not_sent_yet__is_nonsense)
     bool nonsense;
     pool_runs(1);
     mp__core_submit(core, &job);
-    mp__core_sent(core, 0);
+    mp__core_sent(core, 0, 1);
     cr_assert(mp__core_result(core, 0, 1, &item, &nonsense));
     cr_assert_not(mp__core_result(core, 0, 1, &item, &nonsense));
     cr_assert(nonsense);

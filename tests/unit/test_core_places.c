@@ -288,10 +288,10 @@ CHECK(core_places, resize__fewer__what_was_not_sent_goes_elsewhere_at_once)
     mp__core_item item;
     pool_runs(2);
     mp__core_submit(core, &job);
-    mp__core_sent(core, 1);
+    mp__core_sent(core, 1, 1);
     cr_assert_eq(mp__core_resize(core, 1), MP_OK);
     check_core();
-    cr_assert_not(mp__core_unsent(core, 1, &item));
+    cr_assert_eq(mp__core_unsent(core, 1, &item), 0);
     act();
     cr_assert(asked_of(MP__ACT_STOP, 1));
     results(0, 4);

@@ -26,7 +26,12 @@ static void first_is_told(rig *r, const void *first_job, const void *second_job)
     uint32_t task = task_index(r, TASK(hold_if));
     for (size_t i = 0; i < 2; i++)
         kind->send(r->workers, 0,
-                   &(mp__item){.job = i ? second_job : first_job, .task = task, .value = &holds[i], .out = &out[i]});
+                   &(mp__items){.count = 1,
+                                .attempt = 1,
+                                .job = i ? second_job : first_job,
+                                .task = task,
+                                .value = &holds[i],
+                                .out = &out[i]});
     kind->flush(r->workers, 0);
     cr_assert_eq(await_kind(r, MP__EV_RESULT, 0).count, 1);
     sem_post(&gate);
@@ -101,11 +106,61 @@ CHECK(lane, items__one_by_one_on_each_worker__are_all_told)
             running--;
             continue;
         }
-        kind->send(r.workers, event.slot, &(mp__item){.job = &r, .task = task, .value = &in, .out = &out[event.slot]});
+        kind->send(r.workers, event.slot,
+                   &(mp__items){.count = 1, .attempt = 1, .job = &r, .task = task, .value = &in, .out = &out[event.slot]});
         kind->flush(r.workers, event.slot);
     }
     for (uint32_t slot = 0; slot < SLOTS; slot++)
         stop_one(&r, slot);
+    rig_close(&r);
+}
+
+/* The next result of slot 0 for one who is awake for so long, and then sleeps: which of the two it is, is known to nobody before. */
+static void await_awake(rig *r, uint64_t ns, const atomic_uint *wanted)
+{
+    mp__event event;
+    do {
+        while (!kind->next(r->workers, &event)) {
+            struct pollfd fd = {.fd = kind->descriptor(r->workers), .events = POLLIN};
+            if (!kind->spin(r->workers, ns, wanted))
+                cr_assert_gt(poll(&fd, 1, PROMPT_MS), 0, "it came when nobody was awake any more, and did not ring");
+        }
+    } while (event.kind != MP__EV_RESULT);
+    cr_assert_eq(event.count, 1);
+}
+
+CHECK(lane, items__for_one_who_is_awake_and_then_sleeps__are_all_told)
+{
+    rig r;
+    int64_t in = 5, out;
+    atomic_uint nobody = 0;
+    rig_open(&r, 1, (mp__backend_config){0});
+    start_one(&r, 0);
+    for (int i = 0; i < ROUNDS(200000); i++) {
+        run_one(&r, 0, TASK(triple), &in, &out);
+        await_awake(&r, i % 3 ? 30000 : (uint64_t)i * 7 % 2000,
+                    &nobody); /* so that the worker is awake, and about as long as it takes */
+    }
+    stop_one(&r, 0);
+    rig_close(&r);
+}
+
+CHECK(lane, spin__while_somebody_wants_the_lock__ends_at_once)
+{
+    rig r;
+    int64_t in = 5, out;
+    atomic_uint somebody = 1;
+    make_gate();
+    rig_open(&r, 1, (mp__backend_config){0});
+    start_one(&r, 0);
+    run_one(&r, 0, TASK(hold), &in, &out);
+    sem_wait(&entered);
+    double before = seconds_now();
+    cr_assert_not(kind->spin(r.workers, 100000000000, &somebody));
+    cr_assert(seconds_now() - before < 50);
+    sem_post(&gate);
+    await_kind(&r, MP__EV_RESULT, 0);
+    stop_one(&r, 0);
     rig_close(&r);
 }
 
@@ -342,10 +397,12 @@ static void storm_send(weather *s, uint32_t k, size_t most)
         size_t item = s->waiting[--s->waiting_count];
         s->lanes[k].items[s->lanes[k].last++] = item;
         kind->send(s->rig.workers, k,
-                   &(mp__item){.job = &runs[item % 7 == 0],
-                               .task = task_index(&s->rig, TASK(in_the_storm)),
-                               .value = &storm_in[item],
-                               .out = &storm_out[item]});
+                   &(mp__items){.count = 1,
+                                .attempt = 1,
+                                .job = &runs[item % 7 == 0],
+                                .task = task_index(&s->rig, TASK(in_the_storm)),
+                                .value = &storm_in[item],
+                                .out = &storm_out[item]});
     }
     kind->flush(s->rig.workers, k);
 }

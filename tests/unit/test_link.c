@@ -2,6 +2,7 @@
  * the parent may look is held still; and at the end one worker that does not wait. */
 #include "pool/process/link.h"
 #include "serial/codec.h"
+#include "serial/row.h"
 #include "tests/lib/check.h"
 #include "tests/lib/proc.h"
 #include "tests/lib/rounds.h"
@@ -25,6 +26,7 @@ MP_TASK(echo, mp_bytes, mp_bytes);
 
 static mp__task_table tasks;
 static mp__terms terms;
+static bool captures;
 static mp__link worker;
 static int theirs[MP__CONTROL_FDS];
 static mp__buffer buffer; /* the worker's view of the shared one */
@@ -82,24 +84,41 @@ static void flush_results(void)
 
 typedef enum from { PIPE, BUFFER } from;
 
+static bool look(void)
+{
+    if (!mp__link_may_hide(&worker))
+        return false;
+    mp__link_look(&worker);
+    return true;
+}
+
+static void take_value(mp__frame *frame)
+{
+    mp_bytes value;
+    mp__fault fault;
+    cr_assert_eq(mp__decode_result(mp__task_echo.output, frame, &value, &fault), MP_OK);
+    told++;
+    for (size_t i = 0; i < value.size; i++)
+        if (((const unsigned char *)value.data)[i] != (unsigned char)told)
+            cr_fatal("result %d, byte %zu", (int)told, i);
+    mp_free(mp_bytes, &value, 1);
+}
+
 /* What comes, until nothing does: results, each the next one and whole. Returns the event that is none; RESULT: there was none. */
 static mp__event_kind take(from where)
 {
     mp__event event;
     worker.budget = where == PIPE ? MP__READS : 0;
-    if (where == BUFFER && !mp__link_look(&worker))
+    if (where == BUFFER && !look())
         return MP__EV_RESULT;
     while (mp__link_next(&worker, &event)) {
-        mp_bytes value;
-        mp__fault fault = {0};
         if (event.kind != MP__EV_RESULT)
             return event.kind;
-        cr_assert_eq(mp__decode_result(mp__task_echo.output, event.frame, &value, &fault), MP_OK);
-        told++;
-        for (size_t i = 0; i < value.size; i++)
-            if (((const unsigned char *)value.data)[i] != (unsigned char)told)
-                cr_fatal("result %d, byte %zu", (int)told, i);
-        mp_free(mp_bytes, &value, 1);
+        for (size_t i = 0; i < event.count; i++) {
+            if (i)
+                mp__frame_follow(event.frame);
+            take_value(event.frame);
+        }
     }
     return MP__EV_RESULT;
 }
@@ -109,15 +128,21 @@ static bool nonsense_says(const char *what)
     return worker.distrusted && strstr(worker.error.message, what);
 }
 
+static uint32_t task_index(const mp_task *task)
+{
+    uint32_t index;
+    cr_assert_eq(mp__task_table_find(&tasks, task, &index, NULL), MP_OK);
+    return index;
+}
+
 /* A worker that has greeted, and has been sent so many items. */
 static void open_worker(uint64_t items)
 {
     mp_bytes value = {"", 0};
     mp__event event;
-    uint32_t task;
     cr_assert_eq(mp__task_table_take(&tasks), MP_OK);
-    cr_assert_eq(mp__task_table_find(&tasks, &mp__task_echo, &task, NULL), MP_OK);
-    terms = (mp__terms){.tasks = &tasks, .hash = mp__task_table_hash(&tasks)};
+    uint32_t task = task_index(&mp__task_echo);
+    terms = (mp__terms){.tasks = &tasks, .hash = mp__task_table_hash(&tasks), .capture = captures};
     cr_assert(mp__link_open(&worker, &terms, (mp__life){0}, 1 << 20, theirs));
     buffer = (mp__buffer){.data = worker.shared->buffer, .capacity = sizeof worker.shared->buffer, .fixed = true};
     mp__hello hello = {.protocol = MP__PROTOCOL, .pid = 1, .hash = terms.hash, .tasks = tasks.count};
@@ -128,7 +153,8 @@ static void open_worker(uint64_t items)
     worker.budget = MP__READS;
     cr_assert(mp__link_next(&worker, &event) && event.kind == MP__EV_READY);
     for (uint64_t i = 0; i < items; i++)
-        mp__link_send(&worker, &(mp__item){.job = &worker, .task = task, .index = i, .value = &value});
+        mp__link_send(&worker,
+                      &(mp__items){.count = 1, .attempt = 1, .job = &worker, .task = task, .index = i, .value = &value});
 }
 
 static void close_worker(void)
@@ -146,23 +172,87 @@ static void finish_items(int count, size_t size)
         finish_item(size);
 }
 
+/* ---- what is sent ---- */
+
+static mp_status negate(const int64_t *in, int64_t *out, mp_call *call)
+{
+    (void)call;
+    *out = -*in;
+    return MP_OK;
+}
+MP_TASK(negate, int64_t, int64_t);
+
+enum { NUMBERS = 50000 };
+static int64_t numbers[NUMBERS];
+/* What waits to be written, frame by frame: a RUN, and numbers in their order. */
+static void check_outbox(size_t count)
+{
+    const mp__buffer *bytes = &worker.outbox.bytes;
+    size_t seen = 0, runs = 0;
+    mp__frame frame = {.data = bytes->data + worker.outbox.sent}; /* an empty one: the first follows it */
+    while (frame.data + frame.size < bytes->data + bytes->size) {
+        int64_t number = -1;
+        mp__frame_follow(&frame);
+        mp__frame value = frame;
+        unsigned what = frame.data[-MP__FRAME_SHORT] & 15;
+        runs += what == MP__RUN;
+        for (size_t left = what == MP__ITEMS ? mp__row_open(&value) : 0; left; left--, mp__frame_follow(&value))
+            cr_assert(mp__row_read(&mp__type_int64_t, &value, 1, &number, 0) && number == numbers[seen++]);
+    }
+    cr_assert(seen == count && runs == 1, "%zu items, %zu runs", seen, runs);
+}
+
+CHECK(link, sent_many__takes_as_many_as_there_is_room_for_and_goes_on_from_there)
+{
+    open_worker(0);
+    for (size_t i = 0; i < NUMBERS; i++)
+        numbers[i] = (int64_t)(i * i);
+    mp__items items = {.count = NUMBERS,
+                       .job = &worker,
+                       .task = task_index(&mp__task_negate),
+                       .attempt = 1,
+                       .value = numbers,
+                       .value_step = sizeof *numbers};
+    size_t sent = mp__link_send(&worker, &items), waiting = mp__outbox_waiting(&worker.outbox);
+    cr_assert(sent > 1000 && sent < NUMBERS && worker.items == sent);
+    cr_assert(waiting >= MP__OUTBOX_FULL && waiting < MP__OUTBOX_FULL + MP__ROW_HEAD + MP__ROW_MAX * sizeof *numbers);
+    cr_assert_not(mp__link_has_room(&worker));
+    check_outbox(sent);
+    worker.outbox.sent = worker.outbox.bytes.size; /* all of that is written */
+    cr_assert(mp__link_has_room(&worker));
+    items.index = sent;
+    items.value = numbers + sent;
+    items.count = 10;
+    cr_assert_eq(mp__link_send(&worker, &items), 10);
+    cr_assert_eq(worker.items, sent + 10);
+    worker.outbox.bytes.size = worker.outbox.sent = 0;
+    items.index += 11; /* not the next one: said anew */
+    items.value = numbers;
+    cr_assert_eq(mp__link_send(&worker, &items), 10);
+    check_outbox(10);
+    close_worker();
+}
+
 /* ---- what is looked at, and when ---- */
 
 CHECK(link, looked_at__shows_what_is_committed_and_the_pipe_brings_it_for_nothing)
 {
     open_worker(20);
+    cr_assert_not(mp__link_has_more(&worker));
     finish_items(5, 100);
     cr_assert_eq(take(PIPE), MP__EV_RESULT);
     cr_assert_eq(told, 0, "it has said nothing");
+    cr_assert(mp__link_has_in_buffer(&worker));
     cr_assert_eq(take(BUFFER), MP__EV_RESULT);
-    cr_assert_eq(told, 5);
+    cr_assert(told == 5 && !mp__link_has_more(&worker));
     flush_results();
     cr_assert_eq(take(PIPE), MP__EV_RESULT);
-    cr_assert_eq(told, 5);
+    cr_assert(told == 5 && !mp__link_has_more(&worker));
     finish_items(2, 100);
     flush_results();
+    cr_assert(mp__link_has_more(&worker) && !mp__link_has_in_buffer(&worker), "it is in the pipe alone");
     cr_assert_eq(take(PIPE), MP__EV_RESULT);
-    cr_assert_eq(told, 7);
+    cr_assert(told == 7 && !mp__link_has_more(&worker));
     close_worker();
 }
 
@@ -221,10 +311,10 @@ CHECK(link, looked_at_with_a_single_item_left__is_not)
 {
     open_worker(3);
     finish_items(2, 10);
-    cr_assert(mp__link_look(&worker));
+    cr_assert(look());
     cr_assert_eq(take(BUFFER), MP__EV_RESULT);
     cr_assert_eq(told, 2);
-    cr_assert_not(mp__link_look(&worker));
+    cr_assert_not(look());
     close_worker();
 }
 
@@ -374,10 +464,10 @@ CHECK(link, committed_over_old_results__is_nonsense)
     size_t frame = buffer.size / 2;
     atomic_store(&worker.shared->committed, base + 5 * frame);
     mp__event event;
-    int results = 0;
-    cr_assert(mp__link_look(&worker));
+    size_t results = 0;
+    cr_assert(look());
     while (mp__link_next(&worker, &event) && event.kind == MP__EV_RESULT)
-        results++;
+        results += event.count;
     cr_assert_eq(results, 2);
     cr_assert(nonsense_says("has not begun"), "%s", worker.error.message);
     close_worker();
@@ -404,6 +494,60 @@ CHECK(link, fewer_results_than_it_announced__is_nonsense_also_behind_a_look)
     cr_assert_eq(take(PIPE), MP__EV_NONSENSE);
     cr_assert(nonsense_says("fewer whole frames"), "%s", worker.error.message);
     close_worker();
+}
+
+/* What who reads a stream would take for its end, what says nothing, and what is no failure. */
+CHECK(link, failure_that_no_task_can_have__is_nonsense)
+{
+    static const mp__refusal refusals[] = {{MP_END, true, {"text", 4}, 0, 0},
+                                           {MP_ETIMEDOUT, true, {"text", 4}, 0, 0},
+                                           {MP_OK, true, {"text", 4}, 0, 0},
+                                           {MP_EUSER, true, {"", 0}, 0, 0},
+                                           {MP_EUSER, true, {"\0text", 5}, 0, 0}};
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        mp__fault fault = {0};
+        result_count = begun = told = 0;
+        open_worker(20);
+        begun++;
+        atomic_store(&worker.shared->claim, begun);
+        cr_assert_eq(mp__frame_write(&buffer, MP__FAILURE, &mp__refusal_type, &refusals[i], &blobs, &fault), MP_OK);
+        commit();
+        flush_results();
+        cr_assert_eq(take(PIPE), MP__EV_NONSENSE, "refusal %zu", i);
+        cr_assert(nonsense_says("a failure that is none"), "%s", worker.error.message);
+        close_worker();
+        blobs = (mp__blobs){0};
+        base = 0;
+    }
+}
+
+static mp__event_kind print_on(uint32_t which)
+{
+    mp__printed printed = {.which = which, .text = "text"};
+    cr_assert(mp__frame_write_raw(&buffer, MP__OUTPUT, &printed, MP__PRINTED_HEAD + 4));
+    commit();
+    flush_results();
+    return take(PIPE);
+}
+
+/* What is printed waits in the program: an item that never ended its output would fill its memory. */
+CHECK(link, output_that_comes_again_before_its_result__is_nonsense)
+{
+    captures = true;
+    open_worker(20);
+    for (int item = 0; item < 3; item++) {
+        cr_assert_eq(print_on(0), MP__EV_OUTPUT);
+        cr_assert_eq(print_on(1), MP__EV_OUTPUT);
+        finish_item(10);
+        flush_results();
+        cr_assert_eq(take(PIPE), MP__EV_RESULT);
+    }
+    cr_assert_eq(told, 3);
+    cr_assert_eq(print_on(1), MP__EV_OUTPUT);
+    cr_assert_eq(print_on(1), MP__EV_NONSENSE);
+    cr_assert(nonsense_says("more output than an item has"), "%s", worker.error.message);
+    close_worker();
+    captures = false;
 }
 
 /* ---- a worker that does not wait ---- */

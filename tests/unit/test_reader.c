@@ -60,6 +60,73 @@ static void check_frame(const frames *f, size_t k, const mp__frame *frame)
             cr_fatal("frame %zu, byte %zu", k, i);
 }
 
+/* ---- in a row ---- */
+
+static void fill(mp__frame_reader *reader, const mp__buffer *stream)
+{
+    uint8_t *where;
+    size_t room;
+    mp__frame_reader_init(reader, KINDS, LIMIT);
+    cr_assert(mp__frame_reader_space(reader, &where, &room) && room >= stream->size);
+    memcpy(where, stream->data, stream->size);
+    mp__frame_reader_filled(reader, stream->size);
+}
+
+CHECK(reader, more__gives_those_of_one_kind_that_are_whole)
+{
+    mp__buffer stream = {0};
+    mp__frame_reader reader;
+    mp__frame frame;
+    for (uint8_t i = 0; i < 10; i++)
+        cr_assert(mp__frame_write_raw(&stream, i < 7 ? 1 : 2, &i, i > 0)); /* the first is empty */
+    stream.size--;                                                         /* and the last is not whole */
+    fill(&reader, &stream);
+    cr_assert(mp__frame_reader_next(&reader, &frame) && frame.size == 0);
+    cr_assert_eq(mp__frame_reader_more(&reader, &frame, 0), 0);
+    cr_assert_eq(mp__frame_reader_more(&reader, &frame, 3), 3, "no more than were asked for");
+    for (uint8_t i = 1; i <= 3; i++) {
+        mp__frame_follow(&frame);
+        cr_assert(frame.size == 1 && frame.control == 1 && *frame.data == i);
+    }
+    cr_assert_eq(mp__frame_reader_more(&reader, &frame, 100), 3, "the seventh is the last of its kind");
+    cr_assert_eq(mp__frame_reader_more(&reader, &frame, 100), 0);
+    cr_assert(mp__frame_reader_next(&reader, &frame) && frame.kind == 2 && *frame.data == 7);
+    cr_assert_eq(mp__frame_reader_more(&reader, &frame, 100), 1);
+    cr_assert_not(mp__frame_reader_next(&reader, &frame));
+    cr_assert_not(mp__frame_reader_whole(&reader));
+    mp__frame_reader_fini(&reader);
+    mp__buffer_fini(&stream);
+}
+
+/* A lie, or one that is not small, is left to who looks at all of it. */
+CHECK(reader, more__leaves_large_frames_and_lies_alone)
+{
+    const uint32_t limit_plus_one = 1 | (LIMIT + 1) << 4;
+    for (int lie = 0; lie < 2; lie++) {
+        mp__buffer stream = {0};
+        mp__frame_reader reader;
+        mp__frame frame;
+        cr_assert(mp__frame_write_raw(&stream, 1, "a", 1) && mp__frame_write_raw(&stream, 1, "b", 1));
+        if (lie) {
+            cr_assert(mp__buffer_reserve(&stream, 8));
+            memcpy(stream.data + stream.size, &limit_plus_one, 4);
+            stream.size += 4;
+        } else {
+            append_header(&stream, 1, 0, 0);
+        }
+        fill(&reader, &stream);
+        cr_assert(mp__frame_reader_next(&reader, &frame));
+        cr_assert_eq(mp__frame_reader_more(&reader, &frame, 100), 1);
+        cr_assert_eq(mp__frame_reader_next(&reader, &frame), !lie);
+        cr_assert_eq(reader.status, lie ? MP_ELIMIT : MP_OK);
+        cr_assert_eq(mp__frame_reader_more(&reader, &frame, 100), 0, "nothing follows");
+        mp__frame_reader_fini(&reader);
+        mp__buffer_fini(&stream);
+    }
+}
+
+/* ---- in pieces ---- */
+
 /* In pieces of 1 to `most` bytes. */
 static void read_all(size_t most)
 {

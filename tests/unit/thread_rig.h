@@ -86,7 +86,13 @@ static inline void stop_one(rig *r, uint32_t slot)
 static inline void send_one(rig *r, uint32_t slot, const mp_task *task, size_t index, const void *value, void *out)
 {
     kind->send(r->workers, slot,
-               &(mp__item){.job = task, .task = task_index(r, task), .index = index, .value = value, .out = out});
+               &(mp__items){.count = 1,
+                            .attempt = 1,
+                            .job = task,
+                            .task = task_index(r, task),
+                            .index = index,
+                            .value = value,
+                            .out = out});
 }
 
 static inline void run_one(rig *r, uint32_t slot, const mp_task *task, const void *value, void *out)

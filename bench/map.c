@@ -1,0 +1,27 @@
+/* map [CHUNKSIZE [ITEMS [processes|threads]]]: what an item costs in a map whose task does nothing. */
+#include "bench/pool.h"
+
+enum { ROUNDS = 5 };
+
+int main(int argc, char **argv)
+{
+    ptrdiff_t chunksize = number(argc, argv, 1, 0);
+    size_t n = (size_t)number(argc, argv, 2, 1000000);
+    mp_kind kind = strcmp(word(argc, argv, 3, "processes"), "threads") == 0 ? MP_THREADS : MP_PROCESSES;
+    int64_t *in = integers(n), *out = memory(n, sizeof *out);
+    double took[ROUNDS];
+    mp_error error = {0};
+    MP_WITH_POOL (pool, .processes = WORKERS, .kind = kind, .error = &error) {
+        for (int round = 0; round < ROUNDS; round++) {
+            double begin = now();
+            must(mp_pool_map(pool, nothing, in, n, out, .chunksize = chunksize, .error = &error), &error);
+            took[round] = now() - begin;
+        }
+        must_equal(in, out, n);
+    }
+    must(error.status, &error);
+    report("item", median(took, ROUNDS) / (double)n * 1e9, "ns");
+    report_usage((double)n * ROUNDS);
+    free(in);
+    free(out);
+}

@@ -1,0 +1,82 @@
+/* How far a worker is with what it was sent, and taking back what it has not started. Under the pool's lock; what stands in the shared
+ * memory is believed by nobody who could be hurt by it. */
+#include "pool/process/link.h"
+
+/* The epoch comes round, and a worker in a long item must not miss a whole turn of it. A recall follows only when something was
+ * sent: it stands for a RUN, an ITEM and a RESUME, all of which must have room in the outbox, the pipe and the reader there. */
+_Static_assert((MP__OUTBOX_FULL + (1 << 20) + MP__FRAME_BUFFER) / (3 * 4 + sizeof(mp__run) + sizeof(uint64_t)) <
+                   UINT64_MAX / MP__EPOCH_ONE,
+               "recalls that can be missed");
+
+/* From now on it starts nothing of what it was sent: also of an input that is half on its way the rest may be anything, and its
+ * owner may free it at once. */
+bool mp__link_recall(mp__link *link)
+{
+    uint64_t epoch = (link->epoch + 1) & (UINT64_MAX / MP__EPOCH_ONE);
+    link->started = UINT64_MAX;
+    if (link->state != MP__LINK_OPEN || link->deaf || !mp__outbox_raw(&link->outbox, MP__RESUME, &epoch, sizeof epoch))
+        return false;
+    uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
+    link->started = before & MP__STARTED_MASK;
+    link->epoch = epoch;
+    link->has_run = false;
+    link->items = link->started;
+    mp__outbox_disown(&link->outbox);
+    return true;
+}
+
+/* What a wild task has written there is taken for all. */
+uint64_t mp__link_started(const mp__link *link)
+{
+    if (!link->shared)
+        return 0;
+    uint64_t count = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
+    return count < link->items ? count : link->items;
+}
+
+/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
+ * never sent is not cancelled. */
+void mp__link_cancel(mp__link *link)
+{
+    if (link->shared)
+        atomic_store_explicit(&link->shared->cancelled, mp__link_started(link), memory_order_relaxed);
+}
+
+/* What a wild task has written there is at worst taken for true: then one that is late is asked to return, and has its grace. */
+bool mp__link_heeds(const mp__link *link)
+{
+    uint64_t ordinal = mp__link_started(link);
+    return ordinal && atomic_load_explicit(&link->shared->heeds, memory_order_relaxed) == ordinal;
+}
+
+static bool can_look(const mp__link *link)
+{
+    return link->state == MP__LINK_OPEN && !link->distrusted && link->stage == MP__LINK_READY;
+}
+
+bool mp__link_owes(const mp__link *link)
+{
+    return can_look(link) && mp__link_results(link) < link->items;
+}
+
+/* One that has a single item left says what it has finished when that ends. */
+bool mp__link_may_hide(const mp__link *link)
+{
+    return can_look(link) && mp__link_results(link) + 1 < link->items;
+}
+
+bool mp__link_has_more(const mp__link *link)
+{
+    return can_look(link) && atomic_load_explicit(&link->shared->committed, memory_order_acquire) > link->received;
+}
+
+bool mp__link_has_in_buffer(const mp__link *link)
+{
+    return mp__link_has_more(link) && atomic_load_explicit(&link->shared->base, memory_order_acquire) <= link->received;
+}
+
+void mp__link_look(mp__link *link)
+{
+    link->looks = MP__READS;
+    link->budget = 0; /* its pipe has its turn when it is readable */
+}

@@ -1,0 +1,46 @@
+/* The inside of a worker, shared by worker.c (how it runs items) and worker_begin.c (how it comes to that). */
+#ifndef MP__PROCESS_WORKER_STATE_H
+#define MP__PROCESS_WORKER_STATE_H
+#include "pool/call.h"
+#include "pool/process/footing.h"
+#include "pool/process/results.h"
+#include "pool/process/worker.h"
+
+typedef struct mp__process_worker {
+    const mp__worker_start *start;
+    mp__footing footing;
+    bool restless; /* something in it had to be mended once: it is looked at after each item */
+    mp__shared *shared;
+    mp__frame_reader reader;
+    mp__results results;
+    uint64_t received;       /* bytes of tasks */
+    const mp__chaos *chaos;  /* NULL: nothing goes wrong on purpose */
+    uint64_t epoch, started; /* of shared->claim, as we know it */
+    bool recalled;           /* there is a newer epoch: what comes is thrown away until RESUME names it */
+    const mp_task *task;     /* of the items that come */
+    uint32_t attempt;
+    size_t next_item, item_step;
+    uint64_t patience_ns; /* how long their results may wait for others, between items */
+    uint64_t expected_ns; /* for so long who waits for the only one of them is awake, when it was sent */
+    bool urgent;          /* one of them has failed: that may end the others */
+    uint64_t row_left;    /* bytes of the row that is being run, behind its present item */
+    uint64_t most_left;   /* bytes of tasks that were still to be done, since results went out last */
+    void *input, *output; /* room for one value each */
+    size_t room;
+    mp__buffer scratch; /* what the input points to */
+    bool past_hooks; /* items have begun: what looks like a hook now is what is left of a pipe that a task has read from */
+    const mp_task *finalizer;
+    void *last_input; /* of the finalizer */
+    char name[MP_NAME_MAX];
+    mp_call call;
+    uint64_t looked_at, flushed_at, glanced_at; /* ns */
+    unsigned until_look, looked_items;
+} mp__process_worker;
+
+/* The process was forked from a worker: if a task lets it come back to us there are two of us on one pipe. */
+extern bool mp__worker_is_copy;
+
+/* Takes frames and does what they say, until it is to leave. */
+_Noreturn void mp__worker_serve(mp__process_worker *w);
+
+#endif

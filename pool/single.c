@@ -1,0 +1,176 @@
+/* Calls of one item that are posted: the copies of their inputs, their results, their ends.
+ *
+ * Decides nothing. Prepared on the caller's thread without a lock; ended under the pool's lock; from then on nothing changes, and
+ * anybody may look. The result, with all it points to, is owned here: users are shown copies that own nothing. It fails for want of
+ * memory, and for inputs that cannot be copied. */
+#include "pool/single.h"
+#include "pool/failure.h"
+#include "pool/pool.h"
+#include "pool/values.h"
+#include "serial/block.h"
+#include "serial/copy.h"
+#include "serial/memory.h"
+#include "serial/types.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void *zeroed(size_t size, size_t align)
+{
+    size = mp__single_aligned(size, align);
+    void *memory = align <= _Alignof(max_align_t) ? mp__memory.malloc(size) : mp__memory.aligned_alloc(align, size);
+    return memory ? memset(memory, 0, size) : NULL;
+}
+
+void *mp__single_make(const mp_task *task, size_t head)
+{
+    mp__single at_zero = {.task = task, .words = (uint8_t)(head / sizeof(void *))};
+    size_t size = head, align = 1;
+    if (task) {
+        const mp_type *in = task->input, *out = task->output;
+        size = mp__single_aligned(mp__single_aligned(head, out->align) + out->size, in->align) + in->size;
+        align = in->align > out->align ? in->align : out->align;
+    }
+    mp__single *single = zeroed(size, align);
+    if (single)
+        *single = at_zero;
+    return single;
+}
+
+/* Of numbers that is known at once. */
+static inline bool owns(const mp_type *type)
+{
+    return type->kind >= MP__STR && mp__type_owns(type);
+}
+
+static inline void copy_plain(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, size);
+}
+
+static void free_input(mp__single *single)
+{
+    if (single->owes_input)
+        mp_free_values(single->task->input, mp__single_input(single), 1);
+    single->owes_input = false;
+}
+
+static void free_terms(mp__single *single)
+{
+    if (single->own_terms)
+        free((void *)(uintptr_t)single->terms);
+    single->own_terms = false;
+    single->terms = NULL;
+}
+
+void mp__single_fini(mp__single *single)
+{
+    free_input(single);
+    if (single->ended)
+        free(single->error);
+    else
+        free_terms(single);
+    if (!single->has_result || !owns(single->task->output))
+        return;
+    mp__block_hold(single->task->output, mp__single_result(single), false);
+    mp_free_values(single->task->output, mp__single_result(single), 1);
+}
+
+/* --- its beginning ----------------------------------------------------------------------------------------------------------- */
+
+static mp_status take_copy(mp__single *single, const void *input, mp_error *error)
+{
+    mp__fault fault = {0};
+    if (mp__copy(single->task->input, input, mp__single_input(single), NULL, &fault) != MP_OK)
+        return mp__values_failure(error, "the input cannot be copied", &fault);
+    single->owes_input = true;
+    return MP_OK;
+}
+
+mp_status mp__single_take(mp__single *single, const void *input, mp_error *error)
+{
+    const mp_type *type = single->task->input;
+    if (mp__is_none(type))
+        return MP_OK;
+    if (owns(type))
+        return take_copy(single, input, error);
+    copy_plain(mp__single_input(single), input, type->size);
+    return MP_OK;
+}
+
+mp_status mp__single_take_terms(mp__single *single, const mp__policy_defaults *defaults, const mp_policy *policy,
+                                mp_error *error)
+{
+    mp__core_job terms = {.n = 1};
+    mp_status status = mp__policy_take(defaults, policy, 1, &terms, error);
+    mp__core_job *own = status ? NULL : mp__memory.malloc(sizeof *own);
+    if (!own)
+        return status ? status : mp__failure(error, MP_ENOMEM, "no memory for a call");
+    *own = terms;
+    single->terms = own;
+    single->own_terms = true;
+    return MP_OK;
+}
+
+/* --- its end ----------------------------------------------------------------------------------------------------------------- */
+
+static void keep_end(mp__single *single, const mp_error *error)
+{
+    free_terms(single);
+    single->ended = true;
+    single->status = error->status;
+    single->error = error->status ? mp__memory.malloc(sizeof *error) : NULL;
+    if (!single->error)
+        return;
+    *single->error = *error;
+    if (single->ran) /* who waits would take it for its own time */
+        single->error->status = mp__waited_status(error->status);
+}
+
+void mp__single_end(mp__single *single, const void *result, const mp_error *error, bool wanted)
+{
+    const mp_type *type = single->task->output;
+    free_input(single);
+    single->has_result = !error;
+    if (result && !error)
+        copy_plain(mp__single_result(single), result, type->size);
+    if (!error && owns(type))
+        mp__block_hold(type, mp__single_result(single), true);
+    if (!wanted)
+        return;
+    static const mp_error none;
+    single->ran = error;
+    keep_end(single, error ? error : &none);
+}
+
+void mp__single_refuse(mp__single *single, const mp_error *error)
+{
+    keep_end(single, error);
+}
+
+/* --- what became of it ------------------------------------------------------------------------------------------------------- */
+
+mp_status mp__single_status(const mp__single *single)
+{
+    return single->ran ? mp__waited_status(single->status) : single->status;
+}
+
+const mp_error *mp__single_error(const mp__single *single)
+{
+    static const mp_error none;
+    if (single->error || !single->status)
+        return single->error ? single->error : &none;
+    return mp__failure_plain(mp__single_status(single), single->ran ? 0 : MP_NO_ITEM, single->task);
+}
+
+void mp__single_give(const mp__single *single, void *out)
+{
+    if (!single->task || !out || mp__is_none(single->task->output))
+        return;
+    if (single->has_result && !single->status)
+        copy_plain(out, mp__single_result(single), single->task->output->size);
+    else
+        memset(out, 0, single->task->output->size);
+}
