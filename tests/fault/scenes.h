@@ -4,29 +4,30 @@
 #include "tests/fault/faults.h"
 
 /* Which tests there are of each; name, and where it makes sense beside processes: 1: on threads, 2: and in a serial pool, where nothing
- * is under way for others to see. */
+ * is under way for others to see. STARTS: it is about how workers begin, which is what start methods differ in; the others are
+ * played on each of them only where nothing is left out. */
 #define SCENE_TABLE(X)                                                                                                     \
-    X(open, 2)                                                                                                             \
-    X(map, 2)                                                                                                              \
-    X(map_large, 2)                                                                                                        \
-    X(failing_items, 2)                                                                                                    \
-    X(apply, 2)                                                                                                            \
-    X(apply_async, 2)                                                                                                      \
-    X(map_async_cancel, 1)                                                                                                 \
-    X(imap, 2)                                                                                                             \
-    X(imap_unordered, 2)                                                                                                   \
-    X(imap_from, 2)                                                                                                        \
-    X(imap_unordered_from, 2)                                                                                              \
-    X(submit, 2)                                                                                                           \
-    X(executor_map, 2)                                                                                                     \
-    X(wait, 2)                                                                                                             \
-    X(as_completed, 2)                                                                                                     \
-    X(then, 2)                                                                                                             \
-    X(broadcast, 1)                                                                                                        \
-    X(resize, 1)                                                                                                           \
-    X(terminate, 1)                                                                                                        \
-    X(crash, 0)                                                                                                            \
-    X(recycle, 2)
+    X(open, 2, STARTS)                                                                                                     \
+    X(map, 2, STARTS)                                                                                                      \
+    X(map_large, 2, RUNS)                                                                                                  \
+    X(failing_items, 2, RUNS)                                                                                              \
+    X(apply, 2, RUNS)                                                                                                      \
+    X(apply_async, 2, RUNS)                                                                                                \
+    X(map_async_cancel, 1, RUNS)                                                                                           \
+    X(imap, 2, RUNS)                                                                                                       \
+    X(imap_unordered, 2, RUNS)                                                                                             \
+    X(imap_from, 2, RUNS)                                                                                                  \
+    X(imap_unordered_from, 2, RUNS)                                                                                        \
+    X(submit, 2, RUNS)                                                                                                     \
+    X(executor_map, 2, RUNS)                                                                                               \
+    X(wait, 2, RUNS)                                                                                                       \
+    X(as_completed, 2, RUNS)                                                                                               \
+    X(then, 2, RUNS)                                                                                                       \
+    X(broadcast, 1, STARTS)                                                                                                \
+    X(resize, 1, STARTS)                                                                                                   \
+    X(terminate, 1, RUNS)                                                                                                  \
+    X(crash, 0, STARTS)                                                                                                    \
+    X(recycle, 2, STARTS)
 
 typedef enum scene_kind { ON_FORK, ON_SPAWN, ON_FORKSERVER, ON_THREADS, ON_SERIAL } scene_kind;
 
@@ -44,7 +45,7 @@ typedef struct scene_case {
 typedef void scene_play(void);
 int scene_run(scene_play *play, const scene_case *how);
 
-#define SCENE_DECLARED(name, threads) scene_play scene_##name;
+#define SCENE_DECLARED(name, threads, about) scene_play scene_##name;
 SCENE_TABLE(SCENE_DECLARED)
 #undef SCENE_DECLARED
 

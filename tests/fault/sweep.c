@@ -182,7 +182,7 @@ static int play_once(scene_play *play, const scene_case *how)
 static int next_call(const scene_case *how, int n)
 {
     bool executed = how->kind == ON_SPAWN || how->kind == ON_FORKSERVER;
-    int dense = ROUNDS(executed ? 3 : 12), growth = ROUNDS(executed ? 1 : 4);
+    int dense = ROUNDS(executed ? 3 : 5), growth = ROUNDS(executed ? 1 : 2);
     return n < dense || (all_of_them && n < 1000) ? n + 1 : n + 1 + n / growth;
 }
 

@@ -43,13 +43,13 @@ static void lose_one_item_of_a_fresh_pool(deed how, int rounds)
     {                                                                                                                      \
         lose_one_item_of_a_fresh_pool(how, ROUNDS((rounds) / 5));                                                          \
     }
-LOSE_ONE_ITEM(sigkill, BY_SIGKILL, 200)
-LOSE_ONE_ITEM(sigsegv, BY_SIGSEGV, 200)
-LOSE_ONE_ITEM(abort, BY_ABORT, 200)
-LOSE_ONE_ITEM(underscore_exit_3, BY_EXIT_3, 200)
-LOSE_ONE_ITEM(exit_0, BY_EXIT_0, 200)
-LOSE_ONE_ITEM(stack_overflow, BY_STACK, 50)
-LOSE_ONE_ITEM(exec, BY_EXEC, 50)
+LOSE_ONE_ITEM(sigkill, BY_SIGKILL, 60)
+LOSE_ONE_ITEM(sigsegv, BY_SIGSEGV, 60)
+LOSE_ONE_ITEM(abort, BY_ABORT, 60)
+LOSE_ONE_ITEM(underscore_exit_3, BY_EXIT_3, 60)
+LOSE_ONE_ITEM(exit_0, BY_EXIT_0, 60)
+LOSE_ONE_ITEM(stack_overflow, BY_STACK, 25)
+LOSE_ONE_ITEM(exec, BY_EXEC, 25)
 
 /* ---- which items ---- */
 

@@ -77,7 +77,7 @@ static ssize_t deadly_read(int fd, void *bytes, size_t size)
     return got;
 }
 
-/* One worker, killed at its k-th call; its results are of every size. */
+/* One worker, killed at its k-th call; its results are of every size. Each moment has calls of its own. */
 static void sweep_death(const char *name, int most_failed)
 {
     trial *t = make_trial();
@@ -85,9 +85,9 @@ static void sweep_death(const char *name, int most_failed)
     t->items[21].size = 8 << 20;
     t->items[40].size = 20000;
     t->items[41].size = 300000;
-    int step = ROUNDS_SLOWER == 1 ? 1 : 7;
+    int step = ROUNDS_SLOWER == 1 ? 3 : 7;
     for (*moment = BEFORE; *moment <= AFTER; ++*moment) {
-        int first = 0, total = 0;
+        int first = *moment % step, total = 0;
         for (;; first += step) {
             char when[64];
             mp_pool *pool;

@@ -138,7 +138,9 @@ EACH_PROCESS_KIND(race, time_out_against_finish__done_or_timed_out_and_no_other_
             mp_status status = mp_async_statuses(timed)[i];
             cr_assert(status == MP_OK || status == MP_ETIMEDOUT, "round %d, item %d: %s", round, i, mp_status_name(status));
             cr_assert(eq(int, results[i], status ? 0 : slow[i] + 1), "round %d, item %d", round, i);
-            cr_assert(eq(int, the_board()->times[slow[i]], 1), "round %d, item %d", round, i);
+            /* Its time begins when its worker takes it up: one that then has no CPU for 20 ms does not come to its first line. */
+            int begun = the_board()->times[slow[i]];
+            cr_assert(status ? begun <= 1 : begun == 1, "round %d, item %d began %d times", round, i, begun);
         }
         cr_assert(eq(int, mp_async_get(other, results, PROMPT), MP_OK), "round %d: %s", round,
                   mp_async_error(other)->message);

@@ -306,7 +306,7 @@ EVERY_KIND(early, task_is_told__not_before_its_time)
         all_are(HEEDS);
         RUN(pool, .timeout = times[i]);
         expect_ok(0, -1);
-        cr_assert(ge(int, the_board()->word[US], (int)(times[i] * 1e6) - 1), "%g", times[i]);
+        cr_assert(ge(dbl, t.took, times[i]), "%g", times[i]); /* not by its own clock, which starts when it has a CPU */
     }
     free_working(&pool);
 }
@@ -338,8 +338,7 @@ EACH_PROCESS_KIND(early, item_that_waits_behind_a_hung_one__has_its_whole_time)
     expect_failed(0, MP_ETIMEDOUT);
     expect_failed(1, MP_ETIMEDOUT);
     expect_ok(2, -3);
-    cr_assert(ge(int, the_board()->word[US], 199999));
-    cr_assert(ge(dbl, t.took, 3 * 0.2));
+    cr_assert(ge(dbl, t.took, 3 * 0.2)); /* all three */
     free_working(&pool);
 }
 

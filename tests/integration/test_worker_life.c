@@ -299,12 +299,12 @@ static void recycle(int workers, int limit, int n)
 
 EVERY_KIND(maxtasks, one_item_each__loses_nothing)
 {
-    recycle(1, 1, few_lives(1000));
+    recycle(1, 1, few_lives(300));
 }
 
 EVERY_KIND(maxtasks, four_workers_under_load__lose_nothing)
 {
-    recycle(4, 3, few_lives(10000));
+    recycle(4, 3, few_lives(2000));
 }
 
 EVERY_KIND(maxtasks, streams_and_handles__lose_nothing)

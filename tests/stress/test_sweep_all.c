@@ -7,4 +7,5 @@ TestSuite(sweep_all, .timeout = 7200);
 
 #define SWEEP_SUITE sweep_all
 #define SWEEP_EVERY true
+#define SWEEP_RUNS_EXECUTED SWEEP_EXECUTED
 SWEEP_TESTS
