@@ -2,6 +2,8 @@
 #ifndef MP__POOL_CLOCK_H
 #define MP__POOL_CLOCK_H
 #include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -35,6 +37,18 @@ static inline void mp__clock_pause(void)
 #elif defined __aarch64__
     __asm__ volatile("yield");
 #endif
+}
+
+/* A turn of a loop that has waited awake since `began`: false when `until` has come. What it waits for may want this very CPU, so who
+ * has waited for longer than another one takes to answer lets others have it. */
+static inline bool mp__clock_spin(uint64_t began, uint64_t until)
+{
+    uint64_t now = mp__now();
+    if (now - began < 20000)
+        mp__clock_pause();
+    else
+        sched_yield();
+    return now < until;
 }
 
 /* Sleeps on a condition variable (mp__dispatch_cond_init), at most until the deadline. As pthread_cond_wait it may return early: the

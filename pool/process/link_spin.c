@@ -35,10 +35,10 @@ bool mp__links_spin(mp__link *const *links, uint32_t count, uint64_t ns, const a
     if (!taken)
         return false;
     tell_watched(watched, taken, ns);
-    uint64_t until = mp__now() + ns;
+    uint64_t began = mp__now();
     while (!any(watched, taken, mp__link_has_more) && !atomic_load_explicit(wanted, memory_order_relaxed) &&
-           mp__now() < until)
-        mp__clock_pause();
+           mp__clock_spin(began, began + ns))
+        ;
     tell_watched(watched, taken, 0);
     return any(watched, taken, mp__link_has_in_buffer);
 }

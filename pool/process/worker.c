@@ -367,10 +367,10 @@ static bool forgotten(const worker *w)
 /* Who waits for our results is watching them, and is likely to send the next item soon: see mp__shared. */
 static void wait_awake(const worker *w, uint64_t ns)
 {
-    uint64_t until = mp__now() + ns;
-    while (atomic_load_explicit(&w->shared->sent, memory_order_acquire) <= w->received && mp__now() < until &&
-           (is_watched(w) || mp__results_are_got(&w->results)))
-        mp__clock_pause();
+    uint64_t began = mp__now();
+    while (atomic_load_explicit(&w->shared->sent, memory_order_acquire) <= w->received &&
+           (is_watched(w) || mp__results_are_got(&w->results)) && mp__clock_spin(began, began + ns))
+        ;
 }
 
 /* What is finished goes out, unless the parent has it, or is told where it is. */

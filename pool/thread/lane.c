@@ -214,10 +214,10 @@ bool mp__lane_has_items(const mp__lane *lane, uint64_t started)
 /* Who waits for our results is awake, and likely to put in the next item soon. */
 static void wait_awake(const mp__lane *lane, uint64_t started, uint64_t ns)
 {
-    uint64_t until = mp__now() + ns;
+    uint64_t began = mp__now();
     while (!mp__lane_has_items(lane, started) && !atomic_load_explicit(&lane->stopping, memory_order_relaxed) &&
-           mp__now() < until)
-        mp__clock_pause();
+           mp__clock_spin(began, began + ns))
+        ;
 }
 
 bool mp__lane_wait(mp__lane *lane, uint64_t started, uint64_t awake_ns)
@@ -252,11 +252,11 @@ static void ring(mp__news *news)
  * last look. */
 bool mp__news_spin(mp__news *news, uint64_t ns, const atomic_uint *wanted)
 {
-    uint64_t until = mp__now() + ns;
+    uint64_t began = mp__now();
     atomic_store(&news->watched, ns);
     while (!atomic_load_explicit(&news->first, memory_order_relaxed) &&
-           !atomic_load_explicit(wanted, memory_order_relaxed) && mp__now() < until)
-        mp__clock_pause();
+           !atomic_load_explicit(wanted, memory_order_relaxed) && mp__clock_spin(began, began + ns))
+        ;
     atomic_store(&news->watched, 0);
     return atomic_load(&news->first);
 }

@@ -88,7 +88,9 @@ typedef struct chaos_line {
     _Atomic uint8_t wrong; /* what the task was given was not what it should be: which check failed */
     _Atomic int pid;       /* who ran it last */
     _Atomic uint64_t began_ns;
-    _Atomic uint64_t value; /* that it ended with */
+    _Atomic uint64_t free_ns; /* when who ran it last had ended the one before, or 0: its time has begun since then */
+    _Atomic uint8_t left;     /* how often its task has returned */
+    _Atomic uint64_t value;   /* that it ended with */
 } chaos_line;
 
 typedef struct chaos_ledger {
@@ -132,6 +134,7 @@ typedef struct chaos_fate {
     uint8_t most;         /* attempts */
     bool asked, left;
     bool final; /* nothing of it can be running any more */
+    bool taken; /* a worker that had taken it up, but not come to its first line, may have been ended for it */
     /* for the report of what is stuck */
     uint8_t deed, retry_on;
     float timeout, deadline;

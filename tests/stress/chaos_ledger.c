@@ -171,7 +171,7 @@ static mp_status give(const chaos_errand *in, chaos_yield *out, mp_call *call)
     return MP_OK;
 }
 
-mp_status chaos_do(const chaos_errand *in, chaos_yield *out, mp_call *call)
+static mp_status run_errand(const chaos_errand *in, chaos_yield *out, mp_call *call)
 {
     chaos_line *line = &chaos_truth->lines[in->line];
     int worker = mp_call_worker(call), pid = (int)getpid();
@@ -188,6 +188,16 @@ mp_status chaos_do(const chaos_errand *in, chaos_yield *out, mp_call *call)
     if (!do_deed(in, call))
         return mp_fail(call, (mp_status)(MP_EUSER + in->line % 7), "line %u, as it was told", in->line);
     return give(in, out, call);
+}
+
+mp_status chaos_do(const chaos_errand *in, chaos_yield *out, mp_call *call)
+{
+    static _Thread_local uint64_t free_ns;
+    chaos_truth->lines[in->line].free_ns = free_ns;
+    mp_status status = run_errand(in, out, call);
+    chaos_truth->lines[in->line].left++;
+    free_ns = chaos_now_ns();
+    return status;
 }
 MP_TASK(chaos_do, chaos_errand, chaos_yield);
 
@@ -290,6 +300,20 @@ static const char *judge_crash(const trial *t)
     return judge_kill(t);
 }
 
+/* An item's time begins when its worker takes it up, and one that then has no CPU may not come to its first line before it is over. Such a
+ * worker has left all that it has begun. */
+static bool came_to_no_line(const trial *t)
+{
+    if (t->round->kind != MP_PROCESSES || !t->error)
+        return false;
+    if (!t->error->pid) /* of which there is no room for a word */
+        return chaos_truth->struck[CHAOS_MEMORY];
+    for (size_t i = 0; i < CHAOS_LINES; i++)
+        if (chaos_truth->lines[i].pid == t->error->pid && chaos_truth->lines[i].begun > chaos_truth->lines[i].left)
+            return false;
+    return true;
+}
+
 static const char *judge_time(const trial *t)
 {
     const chaos_deal *d = t->deal;
@@ -299,9 +323,9 @@ static const char *judge_time(const trial *t)
     t->round->overtime++;
     if (d->deadline > 0)
         return NULL;
-    if (!t->begun && !t->round->stops && !t->round->kills)
+    if (!t->begun && !t->round->stops && !t->round->kills && !came_to_no_line(t))
         return "its time was up before it began";
-    if (t->begun && (double)(chaos_now_ns() - line->began_ns) < d->timeout * 1e9)
+    if (t->begun && (double)(chaos_now_ns() - line->free_ns) < d->timeout * 1e9)
         return "its time was not up yet";
     return NULL;
 }
@@ -378,6 +402,7 @@ static void write_fate(chaos_actor *actor, const trial *t)
     fate->ended = (uint8_t)t->ended;
     /* a future that is cancelled by force is so at once, and what runs for it is ended a moment later */
     fate->final = t->status != MP_ETERMINATED && !(t->deal->forced && t->begun);
+    fate->taken = t->deal->forced && t->round->kind == MP_PROCESSES;
     if (t->status == MP_ECANCELLED && chaos_truth->struck[CHAOS_MEMORY])
         fate->final = false; /* a recall needs a few bytes; without, a cancelled future may start all the same */
     if (++fate->ends > 1)
@@ -431,6 +456,15 @@ void chaos_judge_refused(chaos_actor *actor, const chaos_deal *deal, mp_status s
     round->refused += deal->n;
 }
 
+/* Its worker has begun nothing after it. */
+static bool was_last_of(const chaos_line *line)
+{
+    for (size_t i = 0; i < CHAOS_LINES; i++)
+        if (chaos_truth->lines[i].pid == line->pid && chaos_truth->lines[i].began_ns > line->began_ns)
+            return false;
+    return true;
+}
+
 void chaos_judge_round(chaos_round *round)
 {
     for (size_t i = 0; i < CHAOS_LINES; i++) {
@@ -445,8 +479,10 @@ void chaos_judge_round(chaos_round *round)
             chaos_complain(round, "line %zu: its end was told %u times", i, fate->ends);
         if (begun > fate->most)
             chaos_complain(round, "line %zu began %u times, and may %u times", i, begun, fate->most);
-        if (fate->final && fate->ends && (begun != fate->begun || ended != fate->ended))
-            chaos_complain(round, "line %zu was %s, and ran on: began %u times, ended %u; then %u and %u", i,
-                           mp_status_name(fate->status), fate->begun, fate->ended, begun, ended);
+        if (fate->final && fate->ends && (begun != fate->begun || ended != fate->ended) &&
+            !(fate->taken && was_last_of(&chaos_truth->lines[i])))
+            chaos_complain(round, "line %zu was %s%s, and ran on: began %u times, ended %u; then %u and %u", i,
+                           mp_status_name(fate->status), fate->taken ? " by force" : "", fate->begun, fate->ended, begun,
+                           ended);
     }
 }
