@@ -112,6 +112,9 @@ static inline bool take_input(worker *w, mp__frame *frame, const mp_task *task, 
     else if (mp__decode_quickly(task->input, frame, w->input) ||
              mp__decode_input(task->input, frame, w->input, &w->scratch, &fault) == MP_OK)
         return true;
+    else if (fault.status == MP_EFORMAT)
+        mp__worker_leave(
+            MP__EXIT_PROTOCOL); /* it was written from this very type: a task has taken some of what was sent */
     else
         mp__results_fault(&w->results, what, &fault);
     return false;
@@ -349,12 +352,14 @@ static size_t stretch(worker *w, const mp_task *task, size_t size, size_t count)
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------ */
 
-/* Not all that was sent has come, and nothing is on its way: a task has read from our pipe. */
+/* What was sent and has not come is not in our pipe: a task has read from it. What follows may look sound, and belongs to other items
+ * than it would be taken for. */
 static bool robbed(const worker *w)
 {
     int waiting;
-    return atomic_load_explicit(&w->shared->sent, memory_order_acquire) > w->received &&
-           ioctl(w->footing.tasks_fd, FIONREAD, &waiting) == 0 && waiting == 0;
+    uint64_t sent = atomic_load_explicit(&w->shared->sent, memory_order_acquire);
+    return sent > w->received && ioctl(w->footing.tasks_fd, FIONREAD, &waiting) == 0 &&
+           (uint64_t)waiting < sent - w->received;
 }
 
 /* A RESUME follows each recall at once. If none comes, there was no recall, but a wild task wrote over the epoch. */
