@@ -206,9 +206,8 @@ CHECK(admission, of_another_build__is_refused_with_the_first_difference)
 static int call_in(void)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)mp__hall_port()),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)mp__hall_port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     cr_assert(zero(int, connect(fd, (struct sockaddr *)&to, sizeof to)));
     return fd;
 }
