@@ -40,7 +40,15 @@ typedef struct mp__backend_config {
     mp__worker_limits limits;
     const struct mp__chaos *chaos; /* chaos.h: what is to go wrong on purpose; NULL: nothing. Borrowed until close */
     bool capture;                  /* what tasks print comes out of `next` as OUTPUT, and in the evidence of LOST */
+    bool counted;                  /* `workers` is what the user wants, and not for how many there are CPUs here */
 } mp__backend_config;
+
+/* Items that were encoded elsewhere, in frames for a worker of this kind: bytes that are copied, and behind them, or NULL, some that
+ * are borrowed as values are. There need not be an item in them. */
+typedef struct mp__passed {
+    const void *bytes, *blob;
+    size_t size, blob_size;
+} mp__passed;
 
 /* Items of a job to be sent, in a row: their values, and the places of their results, stand at even distances. Each one's are
  * borrowed until its result, or the loss of its worker, has come out of `next`; where the kind has `kill`, only until then if that
@@ -56,6 +64,7 @@ typedef struct mp__items {
     const void *value; /* of the first */
     void *out;         /* room for its result, for kinds that run tasks in this process; any content. Never NULL */
     size_t value_step, out_step; /* from one to the next, in bytes */
+    const mp__passed *passed; /* not NULL: `count` items in these frames, and the rest means nothing; for processes alone */
 } mp__items;
 
 static inline const void *mp__items_value(const mp__items *items, size_t i)
@@ -85,6 +94,9 @@ typedef enum mp__event_kind {
     MP__EV_BROKEN,   /* no life can begin any more; `error`. LOST follows for those that were */
     MP__EV_SPENT,    /* this life should be replaced, and `error` says why: it has more memory than it may. Once */
     MP__EV_OUTPUT,   /* `evidence`: what the item has written whose RESULT comes next; only where it is captured */
+    MP__EV_PROGRESS, /* answer to watch; `started`, `heeds`, `asked_at` */
+    MP__EV_ENDED,    /* answer to an end that was LATER; `ended` */
+    MP__EV_HOSTS,    /* so many more workers can be had, or fewer: `workers` */
 } mp__event_kind;
 
 /* RESULT, three forms. `frame`: the values of `count` items are in frames that follow each other, and this is the first. No frame and
@@ -99,8 +111,14 @@ typedef struct mp__event {
     mp__frame *frame; /* borrowed until the next call of `next` */
     mp_error *error;  /* status, message, signal, exit code, pid, worker; borrowed likewise */
     bool by_task;     /* RESULT that failed: the task said so, and not that something cannot be sent or read */
+    bool vanished;    /* LOST: it is out of reach, and nobody knows what it has started, nor will */
+    bool heeds, ended;
+    int workers;
+    uint64_t asked_at;            /* PROGRESS: it was seen so then, or later */
     const mp__evidence *evidence; /* LOST, OUTPUT, a RESULT that failed; NULL: there is none. Borrowed likewise */
 } mp__event;
+
+typedef enum mp__ending { MP__END_NO, MP__END_YES, MP__END_LATER } mp__ending;
 
 typedef struct mp__backend {
     const char *name;
@@ -124,16 +142,21 @@ typedef struct mp__backend {
     /* Keeps the worker from starting what it was sent and has not started; RECALLED follows. NULL: the kind cannot; the engine
      * then takes back only what was not sent. */
     void (*recall)(mp__workers *workers, uint32_t slot);
-    /* How many items this life has started, now. 0: there is none, or it is over. */
+    /* How many items this life has started, now. 0: there is none, or it is over; or it is far away, and has not said so in time: may
+     * block for a moment there. */
     uint64_t (*started)(mp__workers *workers, uint32_t slot);
+    /* True: PROGRESS will say how far the life is. False: `started` and `heeds` say it now. NULL: they always do. */
+    bool (*watch)(mp__workers *workers, uint32_t slot);
+    /* Waits until recalls are answered, for a moment at most. NULL: they always are. */
+    void (*settle)(mp__workers *workers);
     /* Lets the task that runs there now see that nobody waits for it: mp_call_cancelled. Items sent later are not concerned. */
     void (*cancel)(mp__workers *workers, uint32_t slot);
     /* True if the task that runs there now has looked whether it is cancelled. NULL: that cannot be known. */
     bool (*heeds)(mp__workers *workers, uint32_t slot);
     /* Ends the life (asks, as `kill` that is not hard) if it runs its `ordinal`-th item, and has not given its result: then it
-     * starts nothing any more, LOST follows, and values that were sent are not looked at any more. False: it is not, or no longer,
-     * at that item, and nothing has changed. NULL where `kill` is. */
-    bool (*end)(mp__workers *workers, uint32_t slot, uint64_t ordinal);
+     * starts nothing any more, LOST follows, and values that were sent are not looked at any more. NO: it is not, or no longer,
+     * at that item, and nothing has changed. LATER: ENDED will say which. NULL where `kill` is. */
+    mp__ending (*end)(mp__workers *workers, uint32_t slot, uint64_t ordinal);
     /* Lets the worker leave when it is through with what it has; its finalizer runs then. LOST follows. */
     void (*stop)(mp__workers *workers, uint32_t slot);
     /* Ends it: asks first, `hard` does not ask. LOST follows. Idempotent. Values that were sent are not looked at any more.
@@ -173,5 +196,6 @@ typedef struct mp__backend {
 extern const mp__backend mp__process_backend;
 extern const mp__backend mp__thread_backend;
 extern const mp__backend mp__inline_backend;
+extern const mp__backend mp__cluster_backend;
 
 #endif

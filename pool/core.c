@@ -400,6 +400,16 @@ void mp__core_lost(mp__core *core, uint32_t index, uint32_t generation, uint64_t
     mp__core_settle(core);
 }
 
+void mp__core_vanished(mp__core *core, uint32_t index, uint32_t generation)
+{
+    mp__slot *slot = mp__slot_of(core, index, generation);
+    if (!slot)
+        return;
+    core->counts.lost += slot->state == MP__SLOT_STARTING || slot_works(slot);
+    mp__slot_vanish(core, slot);
+    mp__core_settle(core);
+}
+
 void mp__core_condemn(mp__core *core, uint32_t index, uint32_t generation)
 {
     mp__slot *slot = mp__slot_of(core, index, generation);

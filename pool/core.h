@@ -290,9 +290,15 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
 void mp__core_recalled(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
 /* A life is over, and `started` is how many ordinals it had started. All its results have been handed in before. */
 void mp__core_lost(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started);
+/* A life is out of reach: nobody knows what it has started. Each item that it was sent and that has no result is MP_ELOST, and nobody is
+ * to blame. */
+void mp__core_vanished(mp__core *core, uint32_t slot, uint32_t generation);
 /* Answer to a watch: the worker has started that many ordinals, as was seen before the time was told that the core has now; so
  * nothing ends early. `heeds`: the task that runs now has looked whether it is cancelled. */
 void mp__core_progress(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, bool heeds);
+/* The same, where the answer was on its way for a while: it is of `asked`, or later. */
+void mp__core_progress_since(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, bool heeds,
+                             uint64_t asked);
 /* Answer to an end. False: it has gone on meanwhile, and nothing has changed. */
 void mp__core_ended(mp__core *core, uint32_t slot, uint32_t generation, bool ended);
 /* The life is to be replaced, for it needs too much: one that takes items retires; any other is about to leave anyway. */

@@ -57,10 +57,11 @@ static void watch_again(mp__core *core, mp__slot *slot, uint64_t left)
     slot->watch.at = tick == MP__NEVER ? MP__NEVER : core->now + (left < tick ? left : tick);
 }
 
-/* How much of its time the item has left: it is seen running, as its worker's `ordinal`-th; 0: none. */
-static uint64_t watch_run(mp__core *core, mp__slot *slot, uint64_t ordinal, const mp__core_job *job)
+/* How much of its time the item has left: it was seen running, as its worker's `ordinal`-th, at `asked` or between that and now;
+ * 0: none. */
+static uint64_t watch_run(mp__core *core, mp__slot *slot, uint64_t ordinal, const mp__core_job *job, uint64_t asked)
 {
-    uint64_t passed = core->now - slot->watch.seen_at, most = 2 * job_tick(job);
+    uint64_t passed = asked > slot->watch.seen_at ? asked - slot->watch.seen_at : 0, most = 2 * job_tick(job);
     if (slot->watch.ordinal != ordinal)
         slot->watch.ran_ns = 0;
     else
@@ -143,6 +144,12 @@ void mp__overdue_time(mp__core *core, mp__slot *slot)
 
 void mp__core_progress(mp__core *core, uint32_t index, uint32_t generation, uint64_t started, bool heeds)
 {
+    mp__core_progress_since(core, index, generation, started, heeds, core->now);
+}
+
+void mp__core_progress_since(mp__core *core, uint32_t index, uint32_t generation, uint64_t started, bool heeds,
+                             uint64_t asked)
+{
     mp__slot *slot = mp__slot_of(core, index, generation);
     if (!slot)
         return;
@@ -156,7 +163,7 @@ void mp__core_progress(mp__core *core, uint32_t index, uint32_t generation, uint
     mp__overdue_look(core, slot);
     if (started > slot->done) {
         const mp__core_job *job = job_of_ordinal(slot, started);
-        left = watch_run(core, slot, started, job);
+        left = watch_run(core, slot, started, job, asked);
         if (!left && !slot->overdue.ordinal)
             overdue_mark(slot, started, job, true);
         if (slot->overdue.ordinal && !slot->overdue.judged)

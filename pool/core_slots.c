@@ -286,6 +286,16 @@ void mp__slot_end(mp__core *core, mp__slot *slot, uint64_t started)
     slot_enter(core, slot, MP__SLOT_EMPTY);
 }
 
+/* It may have started any of what it was sent. Its place has not failed. */
+void mp__slot_vanish(mp__core *core, mp__slot *slot)
+{
+    core->places[slot->place].start_at = core->now;
+    if (slot->items && slot->sent > slot->done)
+        mp__items_fail_front(core, slot, (size_t)(slot->sent - slot->done), MP_ELOST, MP__RETRY_LOST);
+    mp__items_give_back(core, slot, 0);
+    slot_enter(core, slot, MP__SLOT_EMPTY);
+}
+
 /* Places that are being started once more count as failed: with many of them there is always one. */
 bool mp__slots_hopeless(const mp__core *core)
 {

@@ -266,6 +266,8 @@ void mp__slot_purge(mp__core *core, mp__slot *slot);
 bool mp__slot_stuck(const mp__slot *slot);
 /* The life is over, whatever it was, and its items are elsewhere. */
 void mp__slot_end(mp__core *core, mp__slot *slot, uint64_t started);
+/* The same of one that is out of reach. */
+void mp__slot_vanish(mp__core *core, mp__slot *slot);
 /* Starts a life in each place that has none, as far as there are empty slots. */
 void mp__slots_start(mp__core *core);
 /* There is nothing more to do. */

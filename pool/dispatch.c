@@ -4,6 +4,7 @@
  * how a worker ended is kept while the items that it takes with it are told, and why one could not be started until the pool
  * is given up for it. */
 #include "pool/clock.h"
+#include "pool/cpu.h"
 #include "pool/dispatch_state.h"
 #include "pool/failure.h"
 #include "pool/interrupt.h"
@@ -191,6 +192,8 @@ static void recall_items(mp__dispatch *d, const mp__core_action *action)
 
 static void watch_worker(mp__dispatch *d, const mp__core_action *action)
 {
+    if (d->backend->watch && d->backend->watch(d->workers, action->slot))
+        return;
     uint64_t started = d->backend->started(d->workers, action->slot);
     bool heeds = d->backend->heeds && d->backend->heeds(d->workers, action->slot);
     mp__core_time(d->core, mp__now()); /* later than what was seen: it had begun by then */
@@ -199,8 +202,9 @@ static void watch_worker(mp__dispatch *d, const mp__core_action *action)
 
 static void end_item(mp__dispatch *d, const mp__core_action *action)
 {
-    bool ended = d->backend->end(d->workers, action->slot, action->ordinal);
-    mp__core_ended(d->core, action->slot, action->generation, ended);
+    mp__ending ending = d->backend->end(d->workers, action->slot, action->ordinal);
+    if (ending != MP__END_LATER)
+        mp__core_ended(d->core, action->slot, action->generation, ending == MP__END_YES);
 }
 
 void mp__dispatch_act(mp__dispatch *d)
@@ -346,7 +350,10 @@ static void bury(mp__dispatch *d, const mp__event *event)
     d->evidence = event->evidence;
     if (event->evidence)
         mp__output_print(d, event->evidence);
-    mp__core_lost(d->core, event->slot, event->generation, event->started);
+    if (event->vanished)
+        mp__core_vanished(d->core, event->slot, event->generation);
+    else
+        mp__core_lost(d->core, event->slot, event->generation, event->started);
     bool unasked = mp__core_get_counts(d->core).lost > lost;
     if (unasked) { /* one that leaves because it was told to is no trouble */
         note_trouble(d, state, event->error);
@@ -371,6 +378,19 @@ static void become_ready(mp__dispatch *d, const mp__event *event)
     mp__core_ready(d->core, event->slot, event->generation);
 }
 
+static void hear_progress(mp__dispatch *d, const mp__event *event)
+{
+    mp__core_time(d->core, mp__now()); /* later than what was seen */
+    mp__core_progress_since(d->core, event->slot, event->generation, event->started, event->heeds, event->asked_at);
+}
+
+/* Without memory for more of them it stays as it is. */
+static void change_workers(mp__dispatch *d, const mp__event *event)
+{
+    int64_t wanted = (int64_t)mp__core_get_counts(d->core).wanted + event->workers;
+    (void)mp__dispatch_resize_locked(d, wanted < 1 ? 1 : wanted < MP__PROCESSES_MAX ? (uint32_t)wanted : MP__PROCESSES_MAX);
+}
+
 static void handle(mp__dispatch *d, mp__event *event)
 {
     switch (event->kind) {
@@ -384,6 +404,9 @@ static void handle(mp__dispatch *d, mp__event *event)
     case MP__EV_START_FAILED: start_failed(d, event); break;
     case MP__EV_SPENT: mp__core_spent(d->core, event->slot, event->generation); break;
     case MP__EV_OUTPUT: mp__output_print(d, event->evidence); break;
+    case MP__EV_PROGRESS: hear_progress(d, event); break;
+    case MP__EV_ENDED: mp__core_ended(d->core, event->slot, event->generation, event->ended); break;
+    case MP__EV_HOSTS: change_workers(d, event); break;
     case MP__EV_BROKEN:
         note_trouble(d, mp__core_get_state(d->core), event->error);
         mp__core_break(d->core);
@@ -428,12 +451,14 @@ bool mp__dispatch_can_end(const mp__dispatch *d)
     return d->backend->end;
 }
 
-/* The answer to a recall is there at once; whoever drives may find nothing more of it. */
+/* The answer to a recall is there at once, or is waited for; whoever drives may find nothing more of it. */
 void mp__dispatch_catch_up(mp__dispatch *d)
 {
     if (d->ended) /* there is nobody to hear from any more */
         return;
     mp__dispatch_act(d);
+    if (d->backend->settle)
+        d->backend->settle(d->workers);
     mp__dispatch_turn(d);
     mp__dispatch_acted(d);
 }

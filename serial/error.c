@@ -11,17 +11,18 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT_MAX = MP_NAME_MAX + MP_MESSAGE_MAX + 96 };
+enum { TEXT_MAX = 2 * MP_NAME_MAX + MP_MESSAGE_MAX + 96 };
 
 static size_t compose(const mp_error *error, char text[TEXT_MAX])
 {
     if (error->status == MP_OK)
         return (size_t)snprintf(text, TEXT_MAX, "%s", mp_status_text(MP_OK));
-    char item[32] = "", worker[32] = "";
+    char item[32] = "", worker[32 + MP_NAME_MAX] = "";
     if (error->item != MP_NO_ITEM)
         (void)snprintf(item, sizeof item, "item %zu: ", error->item);
     if (error->worker != MP_NO_WORKER)
-        (void)snprintf(worker, sizeof worker, " (worker %d)", error->worker);
+        (void)snprintf(worker, sizeof worker, " (worker %d%s%.*s)", error->worker, error->host[0] ? " on " : "",
+                       MP_NAME_MAX - 1, error->host);
     const char *message = error->message[0] ? error->message : mp_status_text(error->status);
     int length = snprintf(text, TEXT_MAX, "%.*s%s%s%.*s%s", MP_NAME_MAX - 1, error->task, error->task[0] ? ": " : "", item,
                           MP_MESSAGE_MAX - 1, message, worker);

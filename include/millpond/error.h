@@ -21,6 +21,7 @@ typedef struct mp_error {
     int exit_code;    /* the exit code of a worker that exited; -1 when it did not */
     int attempt;      /* which attempt of the item this was, from 1; 0: none ran */
     uint64_t record;  /* where all that is known of it is kept, for mp_error_record (record.h); 0: there is nothing more */
+    char host[MP_NAME_MAX];       /* where that was, if it was on another host (MP_CLUSTER); "": on this one */
     char task[MP_NAME_MAX];       /* the task's name; "" when no task is concerned */
     char message[MP_MESSAGE_MAX]; /* one sentence that says what happened and what to do; cut at a whole character */
 } mp_error;

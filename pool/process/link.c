@@ -63,9 +63,28 @@ static bool send_value(mp__link *link, const mp_type *type, const void *value)
     return mp__outbox_value(&link->outbox, MP__ITEM, type, value, &fault) == MP_OK || refuse(link, &fault);
 }
 
+/* Not even to say so: this life must end, and the item comes back unstarted. */
+static void out_of_memory(mp__link *link)
+{
+    mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->life.place);
+    link->distrusted = link->deaf = true;
+}
+
+/* What was written for a worker elsewhere: a RUN may be among it. */
+static size_t pass(mp__link *link, const mp__items *items)
+{
+    link->has_run = false;
+    link->items += items->count;
+    if (!mp__outbox_pass(&link->outbox, items->passed))
+        out_of_memory(link);
+    return items->count;
+}
+
 /* Numbers that stand in a row go as one, anything else one by one. */
 size_t mp__link_send(mp__link *link, const mp__items *items)
 {
+    if (items->passed)
+        return pass(link, items);
     const mp_type *type = link->terms->tasks->rows[items->task].task->input;
     bool ok = send_run(link, items);
     size_t sent = 0;
@@ -79,10 +98,8 @@ size_t mp__link_send(mp__link *link, const mp__items *items)
     } while (ok && sent < items->count && mp__link_has_room(link));
     link->items += sent;
     link->run.item = mp__items_index(items, sent);
-    if (!ok) { /* no memory even to say so: this life must end, and the item comes back unstarted */
-        mp__failure(&link->error, MP_ENOMEM, "no memory to send worker %u its items", link->life.place);
-        link->distrusted = link->deaf = true;
-    }
+    if (!ok)
+        out_of_memory(link);
     return sent;
 }
 

@@ -79,6 +79,18 @@ size_t mp__outbox_row(mp__outbox *outbox, unsigned kind, const mp_type *type, co
     return mp__row_write(&outbox->bytes, kind, type, values, step, count);
 }
 
+bool mp__outbox_pass(mp__outbox *outbox, const mp__passed *passed)
+{
+    if (!mp__buffer_reserve(&outbox->bytes, passed->size) || (passed->blob && !reserve_blobs(outbox, 1)))
+        return false;
+    memcpy(outbox->bytes.data + outbox->bytes.size, passed->bytes, passed->size);
+    outbox->bytes.size += passed->size;
+    if (passed->blob)
+        outbox->blobs[outbox->blob_count++] =
+            (mp__outbox_blob){.data = passed->blob, .size = passed->blob_size, .at = outbox->bytes.size};
+    return true;
+}
+
 void mp__outbox_disown(mp__outbox *outbox)
 {
     for (size_t i = outbox->blob_next; i < outbox->blob_count; i++)
@@ -204,6 +216,36 @@ static size_t capacity_of(mp__outbox *outbox, int fd)
     return capacity < 0 ? 0 : (size_t)capacity;
 }
 
+/* All has gone. */
+static void begin_again(mp__outbox *outbox)
+{
+    outbox->bytes.size = outbox->sent = 0;
+    outbox->blob_count = outbox->blob_next = 0;
+    if (outbox->bytes.capacity > KEEP) /* one huge item does not mean that all are */
+        mp__buffer_fini(&outbox->bytes);
+}
+
+size_t mp__outbox_take(mp__outbox *outbox, void *to, size_t room)
+{
+    struct iovec pieces[PIECES];
+    size_t taken = 0;
+    int count;
+    while (taken < room && (count = gather(outbox, pieces, SIZE_MAX))) {
+        size_t before = taken;
+        for (int i = 0; i < count && taken < room; i++) {
+            size_t size = pieces[i].iov_len < room - taken ? pieces[i].iov_len : room - taken;
+            memcpy((char *)to + taken, pieces[i].iov_base, size);
+            taken += size;
+        }
+        advance(outbox, taken - before);
+    }
+    if (!mp__outbox_waiting(outbox) && !has_blobs(outbox))
+        begin_again(outbox);
+    else if (outbox->sent > outbox->bytes.size / 2)
+        compact(outbox);
+    return taken;
+}
+
 int mp__outbox_write(mp__outbox *outbox, int fd)
 {
     size_t capacity = capacity_of(outbox, fd);
@@ -219,9 +261,6 @@ int mp__outbox_write(mp__outbox *outbox, int fd)
         }
         advance(outbox, (size_t)written);
     }
-    outbox->bytes.size = outbox->sent = 0;
-    outbox->blob_count = outbox->blob_next = 0;
-    if (outbox->bytes.capacity > KEEP) /* one huge item does not mean that all are */
-        mp__buffer_fini(&outbox->bytes);
+    begin_again(outbox);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* What is on its way into a pipe: bytes of ours, and blobs that belong to somebody else, in order. */
 #ifndef MP__PROCESS_OUTBOX_H
 #define MP__PROCESS_OUTBOX_H
+#include "pool/backend.h"
 #include "serial/frame.h"
 
 /* Blobs follow the bytes before `at`, each behind a gap of zeros. */
@@ -39,6 +40,11 @@ static inline bool mp__outbox_borrows(const mp__outbox *outbox)
 {
     return outbox->blob_next < outbox->blob_count && outbox->blobs[outbox->blob_count - 1].data;
 }
+
+/* Adds frames that were made elsewhere. False: no memory, and nothing was added. */
+bool mp__outbox_pass(mp__outbox *outbox, const mp__passed *passed);
+/* Takes what is next out of it, instead of writing it: how many bytes, 0 if nothing waits. */
+size_t mp__outbox_take(mp__outbox *outbox, void *to, size_t room);
 
 /* What was added so far will be thrown away where it arrives: what it borrows is not needed any more. */
 void mp__outbox_disown(mp__outbox *outbox);

@@ -295,12 +295,12 @@ static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
         shutdown(w->line.fd, SHUT_WR);
 }
 
-static bool end_item(mp__workers *w, uint32_t slot, uint64_t ordinal)
+static mp__ending end_item(mp__workers *w, uint32_t slot, uint64_t ordinal)
 {
     bool ended = !w->zygote_dead && mp__link_end(w->links[slot], ordinal);
     if (ended)
         kill_worker(w, slot, false);
-    return ended;
+    return ended ? MP__END_YES : MP__END_NO;
 }
 
 static void look(mp__workers *w)
