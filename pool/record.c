@@ -171,7 +171,8 @@ static mp__record *make_locked(const mp_error *error, const mp_task *task, const
     const mp__program *program = mp__program_this();
     mp__evidence known = bounded(evidence);
     input in = encode_locked(task->input, value);
-    mp__record *made = mp__record_new(in.kept + known.out_size + known.err_size + known.frames_size + strlen(error->host) + 5);
+    mp__record *made =
+        mp__record_new(in.kept + known.out_size + known.err_size + known.frames_size + strlen(error->host) + 5);
     if (!made)
         return NULL;
     mp_record *record = &made->record;

@@ -32,7 +32,7 @@ typedef struct mp__remote {
     mp__link link;   /* it encodes items, and that is all: it has no worker */
     uint64_t flying; /* bytes that were sent and not passed on */
     uint64_t results;
-    bool recalling, watching, full, owes_writable, owes_failed;
+    bool recalling, watching, full, owes_writable;
     uint64_t asked_at, ending; /* when it was asked last how far it is; which item is to be ended */
     mp__frame_reader reader;
     mp__frame frame;

@@ -440,7 +440,7 @@ void sim_stale_event(sim_world *sim, uint32_t slot)
     mp_status status = MP_EFAILED;
     if (sim_chance(sim, 100))
         slot += sim->slots;
-    unsigned kind = (unsigned)sim_below(sim, 11);
+    unsigned kind = (unsigned)sim_below(sim, 13);
     SAY(sim, "slot %u generation %u: stale event %u", slot, generation, kind);
     switch (kind) {
     case 0: mp__core_ready(sim->core, slot, generation); break;
@@ -455,6 +455,8 @@ void sim_stale_event(sim_world *sim, uint32_t slot)
     case 9:
         NEED(sim, !mp__core_failed(sim->core, slot, generation, &status, true, &item, &nonsense), "a stale failure counts");
         break;
+    case 10: mp__core_vanished(sim->core, slot, generation); break;
+    case 11: mp__core_progress_since(sim->core, slot, generation, sim_below(sim, 9), sim_below(sim, 2), 0); break;
     default: NEED(sim, !mp__core_result(sim->core, slot, generation, &item, &nonsense), "a stale result is taken");
     }
     mp__core_counts after = mp__core_get_counts(sim->core);
