@@ -5,8 +5,9 @@
  *
  * MPI has no descriptor that one could wait for, and its calls that wait spin. So nothing here waits in MPI: the thread looks (a
  * *turn*), and between two turns sleeps in ppoll, where sockets wake it at once. How long: nothing for 100 us after something has
- * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway, and at most 200 us
- * while anything is under way, 1 ms, and 10 ms after a second.
+ * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway; and at most 200 us
+ * while anything is under way, 1 ms for as long as much has happened lately (10 ms for each turn that moved something, a second in
+ * all), else 10 ms. A ping that is answered every second is not much.
  *
  * Happy path: open, turns; close: what was written is sent, BYE to and from everybody, MPI_Finalize.
  * A rank was lost: MPI_Finalize would wait for it, so nobody calls it. What MPI's launcher makes of a process that leaves without it
@@ -33,7 +34,7 @@
 #define SECOND (1000 * MS)
 
 enum {
-    ROUNDS = 4, /* MPI may need several looks for one message: turns before the next sleep */
+    ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
     SLACK_NS = 5000,
 };
 static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 20 * SECOND;
@@ -175,18 +176,29 @@ static mp_status begin(void)
 
 /* ---- carrying ---- */
 
-static uint64_t nap_of(uint64_t idle)
+/* When something moved last, and until when it counts as much. */
+typedef struct activity {
+    uint64_t last, lively;
+} activity;
+
+static void activity_note(activity *of, uint64_t now)
 {
-    if (idle < SPIN)
-        return 0;
-    uint64_t nap = idle / 16, most = idle >= SECOND ? 10 * MS : mp__streams_awaits(&tunnel.streams) ? 200 * US : MS;
-    return nap < most ? nap : most;
+    uint64_t lively = (of->lively > now ? of->lively : now) + 10 * MS;
+    of->last = now;
+    of->lively = lively < now + SECOND ? lively : now + SECOND;
 }
 
-static void rest(uint64_t idle)
+static uint64_t nap_of(const activity *of, uint64_t now)
+{
+    uint64_t idle = now - of->last, most = now < of->lively ? MS : 10 * MS;
+    if (idle < SECOND && mp__streams_awaits(&tunnel.streams))
+        most = 200 * US;
+    return idle < SPIN ? 0 : idle / 16 < most ? idle / 16 : most;
+}
+
+static void rest(uint64_t nap)
 {
     struct pollfd sockets = {.fd = tunnel.streams.epoll, .events = POLLIN};
-    uint64_t nap = nap_of(idle);
     struct timespec time = {.tv_sec = 0, .tv_nsec = (long)nap};
     if (nap == 0)
         sched_yield(); /* somebody may have been woken by what we did */
@@ -197,15 +209,16 @@ static void rest(uint64_t idle)
 /* Turns until `done`, or until it has been `limit` (0: for ever). */
 static void carry(bool (*done)(void), uint64_t limit)
 {
-    uint64_t start = now_ns(), last = start;
+    uint64_t start = now_ns();
+    activity recent = {.last = start};
     for (unsigned still = 0; !done();) {
         bool moved = mp__streams_turn(&tunnel.streams);
         uint64_t now = now_ns();
         still = moved ? 0 : still + 1;
         if (moved)
-            last = now;
-        else if (still % ROUNDS == 0 || now - last < SPIN)
-            rest(now - last);
+            activity_note(&recent, now);
+        else if (still % ROUNDS == 0 || now - recent.last < SPIN)
+            rest(nap_of(&recent, now));
         if (limit && now - start > limit)
             return;
     }
