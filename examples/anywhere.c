@@ -2,6 +2,8 @@
  *
  *     ./anywhere 1000 1000000                          on processes, as many as there are CPUs
  *     ./anywhere --millpond=threads:4 1000 1000000     on four threads
+ *     MILLPOND=cluster MILLPOND_CLUSTER=7000,agents=1 ./anywhere 1000 1000000 &
+ *     MILLPOND_AGENT=7000 ./anywhere                   on this and that: see MP_CLUSTER in pool.h
  *     MILLPOND=serial gdb --args ./anywhere 1000       one after the other, on the stack below main: break in count_primes */
 #include <millpond.h>
 #include <stdio.h>
@@ -29,6 +31,7 @@ int main(int argc, char **argv)
     mp_pool *pool;
     mp_error error;
 
+    mp_main(argc, argv); /* where this is an agent of another one, it ends here */
     if (mp_pool_from_args(&pool, &argc, argv, .error = &error) != MP_OK) /* what is left of the arguments is ours */
         return mp_perror(&error), 2;
 

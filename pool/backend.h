@@ -64,7 +64,7 @@ typedef struct mp__items {
     const void *value; /* of the first */
     void *out;         /* room for its result, for kinds that run tasks in this process; any content. Never NULL */
     size_t value_step, out_step; /* from one to the next, in bytes */
-    const mp__passed *passed;    /* not NULL: `count` items in these frames, and the rest means nothing; for processes alone */
+    const mp__passed *passed; /* not NULL: `count` items in these frames, and the rest means nothing; for processes alone */
 } mp__items;
 
 static inline const void *mp__items_value(const mp__items *items, size_t i)
@@ -114,7 +114,7 @@ typedef struct mp__event {
     bool vanished;    /* LOST: it is out of reach, and nobody knows what it has started, nor will */
     bool heeds, ended;
     int workers;
-    uint64_t asked_at; /* PROGRESS: it was seen so then, or later */
+    uint64_t asked_at;            /* PROGRESS: it was seen so then, or later */
     const mp__evidence *evidence; /* LOST, OUTPUT, a RESULT that failed; NULL: there is none. Borrowed likewise */
 } mp__event;
 

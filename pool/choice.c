@@ -17,6 +17,7 @@ static const struct {
     [MP_PROCESSES] = {"processes", &mp__process_backend},
     [MP_THREADS] = {"threads", &mp__thread_backend},
     [MP_SERIAL] = {"serial", &mp__inline_backend},
+    [MP_CLUSTER] = {"cluster", &mp__cluster_backend},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -57,9 +58,10 @@ static mp_status read_choice(const char *whose, const char *text, choice *said, 
     const mp__backend *backend = mp__choice_backend(said->kind);
     if (backend && (!colon || (said->workers && !backend->most)))
         return MP_OK;
-    return mp__failure(error, MP_EINVAL,
-                       "%s is '%.60s': it can be serial, threads, threads:N, processes or processes:N, with N from 1 to %d",
-                       whose, text, MP__PROCESSES_MAX);
+    return mp__failure(
+        error, MP_EINVAL,
+        "%s is '%.60s': it can be serial, threads, threads:N, processes, processes:N, cluster or cluster:N, with N from 1 to %d",
+        whose, text, MP__PROCESSES_MAX);
 }
 
 static _Atomic choice line_said; /* the command line, to a pool that was opened before */

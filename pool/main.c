@@ -10,6 +10,7 @@
  * and so do programs that become daemons; the number may be another file's by then. So which file it is has been noted, it is
  * looked at each time, and opened again if it is not there: hence the atomic. */
 #include "pool/main.h"
+#include "pool/cluster/launcher.h"
 #include "pool/failure.h"
 #include "pool/process/birth.h"
 #include "pool/process/protocol.h"
@@ -130,6 +131,7 @@ void mp_main(int argc, char **argv)
     }
     const char *text = getenv(MP__BIRTH_VARIABLE);
     if (!text) {
+        mp__launcher_in_main();
         mp__replay_in_main();
         return;
     }

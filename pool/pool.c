@@ -208,7 +208,7 @@ static mp_status check_kind(const mp_pool_options *options, mp_error *error)
 {
     return mp__choice_backend(options->kind)
                ? MP_OK
-               : mp__failure(error, MP_EINVAL, ".kind is %d: it must be MP_PROCESSES, MP_THREADS or MP_SERIAL",
+               : mp__failure(error, MP_EINVAL, ".kind is %d: it must be MP_PROCESSES, MP_THREADS, MP_SERIAL or MP_CLUSTER",
                              (int)options->kind);
 }
 
@@ -270,7 +270,8 @@ static mp_status start_pool(mp_pool *pool, const mp_pool_options *options, const
                                               .initializer = pool->initializer,
                                               .finalizer = pool->finalizer,
                                               .limits = limits_of(options),
-                                              .capture = options->output == MP_OUTPUT_CAPTURE},
+                                              .capture = options->output == MP_OUTPUT_CAPTURE,
+                                              .counted = options->processes > 0},
                                   .minds = options->interrupt == MP_INTERRUPT_STOP,
                                   .spin_ns = spin_ns(options->spin),
                                   .life_items = (uint64_t)options->maxtasksperchild,

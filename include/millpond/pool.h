@@ -50,6 +50,7 @@ typedef enum mp_kind {
     MP_PROCESSES,        /* multiprocessing.Pool: a task that crashes costs its item */
     MP_THREADS,          /* ThreadPool: nothing is serialized; a task that crashes takes the program with it */
     MP_SERIAL,           /* as threads, but on the thread that calls; see above */
+    MP_CLUSTER,          /* as processes, on all hosts of a job; on one host the same as MP_PROCESSES: see below */
 } mp_kind;
 
 /* How worker processes come to be. MP_FORK: from a copy of this program, made when the pool opens: they see its memory as it was

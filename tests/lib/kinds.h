@@ -9,7 +9,8 @@
  *     }
  *
  * gives map::empty__is_ok__fork, __spawn, __forkserver and __threads. Each has a board (board.h) of its own. `how` says which
- * one runs, OPTIONS are its options. EACH_PROCESS_KIND leaves threads out. */
+ * one runs, OPTIONS are its options. EACH_PROCESS_KIND leaves threads out. The same tests run with workers on another host, in programs of
+ * their own, but for those that are ..._HERE. */
 #ifndef TESTS_LIB_KINDS_H
 #define TESTS_LIB_KINDS_H
 #include "tests/lib/board.h"
@@ -26,6 +27,35 @@ typedef struct pool_kind {
 static pool_kind how;
 
 #define OPTIONS .kind = how.kind, .start_method = how.start_method
+
+#ifdef ONLY_CLUSTER
+
+/* The same tests where all workers are on another host: programs of their own (meson.build), which leave out what is about this one. */
+#include "tests/lib/agents.h"
+
+#define CLUSTER_TEST(suite, test, ...)                                                                                     \
+    static void suite##_##test##_of_each(void);                                                                            \
+    CHECK(suite, test##__cluster, ##__VA_ARGS__)                                                                           \
+    {                                                                                                                      \
+        how = (pool_kind){"cluster", MP_CLUSTER, MP_DEFAULT_START};                                                        \
+        board_open();                                                                                                      \
+        cluster_begin();                                                                                                   \
+        suite##_##test##_of_each();                                                                                        \
+        cluster_end();                                                                                                     \
+        board_close();                                                                                                     \
+    }                                                                                                                      \
+    static void suite##_##test##_of_each(void)
+#define NOT_IN_CLUSTER(suite, test) __attribute__((unused)) static void suite##_##test##_of_none(void)
+
+#define EACH_PROCESS_KIND(suite, test) CLUSTER_TEST(suite, test)
+#define EACH_KIND(suite, test) CLUSTER_TEST(suite, test)
+#define EVERY_KIND(suite, test) CLUSTER_TEST(suite, test)
+#define EACH_KIND_UNLESS(unfit, suite, test) CLUSTER_TEST(suite, test, .disabled = (unfit))
+#define ON_THREADS(suite, test) NOT_IN_CLUSTER(suite, test)
+#define EACH_KIND_HERE(suite, test) NOT_IN_CLUSTER(suite, test)
+#define EACH_PROCESS_KIND_HERE(suite, test) NOT_IN_CLUSTER(suite, test)
+
+#else
 
 #define KIND_TEST(suite, test, label, which, method, ...)                                                                  \
     CHECK(suite, test##__##label, ##__VA_ARGS__)                                                                           \
@@ -70,6 +100,12 @@ static pool_kind how;
     KIND_TEST(suite, test, forkserver, MP_PROCESSES, MP_FORKSERVER, .disabled = (unfit))                                   \
     KIND_TEST(suite, test, threads, MP_THREADS, MP_DEFAULT_START, .disabled = (unfit))                                     \
     static void suite##_##test##_of_each(void)
+
+/* About processes of this host, or what only they can have: not where workers are on another. */
+#define EACH_KIND_HERE(suite, test) EACH_KIND(suite, test)
+#define EACH_PROCESS_KIND_HERE(suite, test) EACH_PROCESS_KIND(suite, test)
+
+#endif
 
 /* Or on the thread of the caller. */
 static inline bool on_threads(void)

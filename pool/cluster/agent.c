@@ -1,0 +1,252 @@
+/* An agent: keeps one spare connection at the root, and a thread for each pool that has taken one (session.c).
+ *
+ * The main thread connects, shows who it is, and waits until a pool wants that connection; then a session gets it, and the next is
+ * offered. When the root has gone (its end is the end of the spare connection, and of the others) it waits for the sessions to end, which
+ * takes them moments, and leaves. Nothing of the user's runs in this process, but what stands before mp_main. */
+#include "pool/cluster/agent.h"
+#include "pool/clock.h"
+#include "pool/cluster/secret.h"
+#include "pool/cluster/session.h"
+#include "pool/cpu.h"
+#include "pool/process/protocol.h"
+#include "pool/system.h"
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PATIENCE_NS 60000000000ull /* for a root that is not there yet */
+
+/* Where connections come from. */
+typedef struct source {
+    const char *address; /* NULL: through the door */
+    int door, rank;
+} source;
+
+/* fixed before the first session */
+static sigset_t mask;
+static uint64_t id;
+/* guarded by `lock` */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+static unsigned sessions;
+
+/* --- connections ----------------------------------------------------------------------------------------------------------- */
+
+/* The system sees to it that a root whose host has gone is missed, though nothing is said. */
+static void set_up(int fd)
+{
+    const int options[][3] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                              {IPPROTO_TCP, TCP_NODELAY, 1},
+                              {IPPROTO_TCP, TCP_KEEPIDLE, 5},
+                              {IPPROTO_TCP, TCP_KEEPINTVL, 2},
+                              {IPPROTO_TCP, TCP_KEEPCNT, 3}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
+}
+
+static int connect_one(const struct addrinfo *address)
+{
+    int fd = mp__above_standard(socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (fd < 0 || connect(fd, address->ai_addr, address->ai_addrlen) == 0)
+        return fd;
+    int failed = errno;
+    close(fd);
+    errno = failed;
+    return -1;
+}
+
+static int connect_to(const char *text)
+{
+    char host[256] = "127.0.0.1";
+    const char *colon = strrchr(text, ':'), *port = colon ? colon + 1 : text;
+    bool quoted = colon && *text == '[' && colon[-1] == ']';
+    if (colon)
+        snprintf(host, sizeof host, "%.*s", (int)(colon - text) - 2 * quoted, text + quoted);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found;
+    int fd = -1;
+    errno = EHOSTUNREACH;
+    if (getaddrinfo(host, port, &hints, &found))
+        return -1;
+    for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
+        fd = connect_one(at);
+    freeaddrinfo(found);
+    if (fd >= 0)
+        set_up(fd);
+    return fd;
+}
+
+/* One end stays here, the other goes through the door to the root. */
+static int pass_through(int door)
+{
+    int ends[2];
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } extra = {.space = {0}};
+    uint32_t rank = 0;
+    struct iovec piece = {&rank, sizeof rank};
+    if (mp__system.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return -1;
+    struct msghdr packet = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra.space};
+    extra.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&extra.header), &ends[1], sizeof(int));
+    ssize_t sent = mp__system.sendmsg(door, &packet, MSG_NOSIGNAL);
+    close(ends[1]);
+    if (sent > 0)
+        return ends[0];
+    close(ends[0]);
+    return -1;
+}
+
+static int connect_once(const source *from)
+{
+    return from->address ? connect_to(from->address) : pass_through(from->door);
+}
+
+/* A root that has been there once does not come again. */
+static int connect_patiently(const source *from, bool first)
+{
+    uint64_t deadline = mp__now() + (first ? PATIENCE_NS : 0);
+    int fd;
+    while ((fd = connect_once(from)) < 0 && mp__now() < deadline)
+        poll(NULL, 0, 100);
+    if (fd < 0 && first)
+        fprintf(stderr, "millpond: this agent cannot reach %s: %s\n", from->address ? from->address : "rank 0",
+                strerror(errno));
+    return fd;
+}
+
+/* --- who we are ------------------------------------------------------------------------------------------------------------ */
+
+static void greet(mp__wire *wire, uint64_t asked, uint64_t nonce, int rank)
+{
+    mp__greeting said = {.protocol = MP__WIRE_PROTOCOL,
+                         .worker_protocol = MP__PROTOCOL,
+                         .error_size = sizeof(mp_error),
+                         .cpus = mp__cpu_count_once(),
+                         .rank = (uint32_t)rank,
+                         .id = id,
+                         .nonce = nonce,
+                         .proof = mp__secret_answer(asked, MP__SECRET_AGENT)};
+    strncpy(said.version, mp_version(), sizeof said.version - 1);
+    if (gethostname(said.host, sizeof said.host - 1) < 0)
+        strcpy(said.host, "?");
+    mp__wire_put(wire, &(mp__wire_head){.kind = MP__WIRE_HELLO}, &said, sizeof said);
+    (void)mp__wire_write(wire);
+}
+
+static bool await_readable(int fd)
+{
+    while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1) < 0)
+        if (errno != EINTR)
+            return false;
+    return true;
+}
+
+/* False: it was none. */
+static bool answer_challenge(mp__wire *wire, uint64_t nonce, int rank)
+{
+    mp__wire_head head;
+    const uint8_t *bytes;
+    mp__challenge asked;
+    while (!mp__wire_next(wire, &head, &bytes)) {
+        if (wire->over || !await_readable(wire->fd))
+            return false;
+        (void)mp__wire_read(wire);
+    }
+    if (head.kind != MP__WIRE_CHALLENGE || head.size != sizeof asked)
+        return false;
+    memcpy(&asked, bytes, sizeof asked);
+    greet(wire, asked.nonce, nonce, rank);
+    return true;
+}
+
+/* --- sessions -------------------------------------------------------------------------------------------------------------- */
+
+static void *session_thread(void *of)
+{
+    mp__session *session = of;
+    mp__session_run(session, &mask);
+    mp__session_free(session);
+    pthread_mutex_lock(&lock);
+    sessions--;
+    pthread_cond_signal(&ended);
+    pthread_mutex_unlock(&lock);
+    return NULL;
+}
+
+/* All signals are the main thread's. */
+static void begin_session(mp__session *session)
+{
+    pthread_t thread;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_mutex_lock(&lock);
+    sessions++;
+    pthread_mutex_unlock(&lock);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    int failed = mp__system.pthread_create(&thread, NULL, session_thread, session);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (!failed) {
+        pthread_detach(thread);
+        return;
+    }
+    mp__session_free(session);
+    pthread_mutex_lock(&lock);
+    sessions--;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Offers a connection until a pool wants it. False: the root has gone, or does not want us. */
+static bool offer(const source *from, bool first)
+{
+    int fd = connect_patiently(from, first);
+    uint64_t nonce = mp__secret_nonce();
+    mp__wire wire;
+    bool over = false;
+    if (fd < 0)
+        return false;
+    mp__wire_init(&wire, fd);
+    if (!answer_challenge(&wire, nonce, from->rank)) {
+        mp__wire_fini(&wire);
+        return false;
+    }
+    mp__session *session = mp__session_make(&wire, nonce, !from->address);
+    while (session && !mp__session_is_wanted(session, &over) && !over)
+        if (!await_readable(mp__session_fd(session)))
+            over = true;
+    if (session && !over)
+        begin_session(session);
+    else if (session)
+        mp__session_free(session);
+    return session && !over;
+}
+
+static int serve(const source *from)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    id = mp__secret_nonce();
+    bool served = false;
+    while (offer(from, !served))
+        served = true;
+    pthread_mutex_lock(&lock);
+    while (sessions)
+        pthread_cond_wait(&ended, &lock);
+    pthread_mutex_unlock(&lock);
+    return served ? 0 : 1;
+}
+
+int mp__agent_serve(const char *address)
+{
+    return serve(&(source){.address = address, .door = -1});
+}
+
+int mp__agent_serve_door(int door, int rank)
+{
+    return serve(&(source){.door = door, .rank = rank});
+}

@@ -1,0 +1,10 @@
+/* A process that serves the pools of a root on another host (or this one): what mp_main makes of a program that is told to be one. */
+#ifndef MP__POOL_CLUSTER_AGENT_H
+#define MP__POOL_CLUSTER_AGENT_H
+
+/* Serves whoever listens at HOST:PORT until that one has gone: the exit code. Blocks. */
+int mp__agent_serve(const char *address);
+/* The same through a door (tunnel.h), which is borrowed. */
+int mp__agent_serve_door(int door, int rank);
+
+#endif

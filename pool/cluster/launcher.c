@@ -1,0 +1,124 @@
+/* Who has started this program, and as what: the user by hand (MILLPOND_AGENT, MILLPOND_CLUSTER), or an MPI's launcher, of which there is a
+ * plugin (tunnel.h). Runs in mp_main, before any thread of ours, and takes what it has found out of the environment, so that what tasks
+ * start is none of it.
+ *
+ * A launcher whose plugin is missing leaves the program as it is, for it may be an MPI program that has pools of its own; but a pool that is
+ * to span the job says so, instead of being N local ones. */
+#include "pool/cluster/launcher.h"
+#include "pool/cluster/agent.h"
+#include "pool/cluster/hall.h"
+#include "pool/cluster/secret.h"
+#include "pool/cluster/tunnel.h"
+#include "pool/failure.h"
+#include <dlfcn.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const mp__tunnel *tunnel;
+
+static const char *set(const char *variable)
+{
+    const char *text = getenv(variable);
+    return text && *text ? text : NULL;
+}
+
+static bool says_more_than_one(const char *variable)
+{
+    const char *text = set(variable);
+    return text && strtol(text, NULL, 10) > 1;
+}
+
+/* The plugin for the launcher that has started us; NULL: none has, or for one rank. */
+static const char *find_plugin(void)
+{
+    static const char openmpi[] = "millpond-mpi-openmpi.so", mpich[] = "millpond-mpi-mpich.so";
+    const char *told = set("MILLPOND_MPI");
+    if (told && strcmp(told, "openmpi") != 0 && strcmp(told, "mpich") != 0)
+        return strcmp(told, "none") == 0 ? NULL : told;
+    if (told)
+        return strcmp(told, "openmpi") == 0 ? openmpi : mpich;
+    if (says_more_than_one("OMPI_COMM_WORLD_SIZE") || (set("PMIX_RANK") && says_more_than_one("SLURM_NTASKS")))
+        return openmpi;
+    return set("PMI_RANK") && says_more_than_one("PMI_SIZE") ? mpich : NULL;
+}
+
+static mp_status load(const char *plugin, mp_error *error)
+{
+    void *library = dlopen(plugin, RTLD_NOW | RTLD_LOCAL);
+    const mp__tunnel *found = library ? dlsym(library, "mp__tunnel_plugin") : NULL;
+    const char *why = dlerror();
+    if (!found)
+        return mp__failure(
+            error, MP_ESYSTEM,
+            "this program was started as a job of several ranks, but %.80s cannot be loaded: %.200s (install it, "
+            "name it in MILLPOND_MPI, or set MILLPOND_MPI=none)",
+            plugin, why ? why : "it has no mp__tunnel_plugin");
+    if (found->abi != MP__TUNNEL_ABI)
+        return mp__failure(error, MP_EMISMATCH, "%.80s is of another version of millpond than %s", plugin, mp_version());
+    tunnel = found;
+    return MP_OK;
+}
+
+static void close_tunnel(void)
+{
+    mp__hall_close();
+    tunnel->close(mp__hall_has_lost());
+}
+
+/* A launcher that gives each rank one CPU means the rank: who is alone on its host has all that it was given to share out. */
+static void widen_mask(void)
+{
+    const char *alone = set("OMPI_COMM_WORLD_LOCAL_SIZE");
+    cpu_set_t all;
+    if (!alone)
+        alone = set("MPI_LOCALNRANKS");
+    if (!alone || strtol(alone, NULL, 10) != 1)
+        return;
+    memset(&all, 0xff, sizeof all);
+    (void)sched_setaffinity(0, sizeof all, &all); /* what a cgroup does not allow is left out */
+}
+
+static void join_job(const char *plugin)
+{
+    mp_error error;
+    int rank = 0, size = 1, door = -1;
+    mp_status status = load(plugin, &error);
+    if (!status) {
+        widen_mask();
+        status = tunnel->open(NULL, &rank, &size, &door, &error);
+    }
+    if (!status && rank > 0) {
+        int code = mp__agent_serve_door(door, rank);
+        tunnel->close(code != 0);
+        exit(code);
+    }
+    if (!status)
+        status = mp__hall_open_door(door, (uint32_t)size - 1, &error);
+    if (status)
+        mp__hall_refuse(&error);
+    else
+        atexit(close_tunnel);
+}
+
+void mp__launcher_in_main(void)
+{
+    static bool done;
+    mp_error error;
+    if (done)
+        return;
+    done = true;
+    mp__secret_take();
+    const char *agent = set("MILLPOND_AGENT"), *cluster = set("MILLPOND_CLUSTER"), *plugin = find_plugin();
+    if (agent) {
+        unsetenv("MILLPOND_CLUSTER");
+        int code = mp__agent_serve(agent);
+        exit(code);
+    }
+    if (cluster && mp__hall_open(cluster, &error) != MP_OK)
+        mp__hall_refuse(&error);
+    if (!cluster && plugin)
+        join_job(plugin);
+    unsetenv("MILLPOND_CLUSTER");
+}
