@@ -43,11 +43,11 @@ CHECK(node, one_rank_on_the_host__is_alone)
 CHECK(node, several_ranks_or_no_launcher__is_not_alone)
 {
     alone("2", NULL);
-    cr_assert(!mp__node_is_alone());
+    cr_assert_not(mp__node_is_alone());
     alone(NULL, "16");
-    cr_assert(!mp__node_is_alone());
+    cr_assert_not(mp__node_is_alone());
     alone(NULL, NULL);
-    cr_assert(!mp__node_is_alone());
+    cr_assert_not(mp__node_is_alone());
 }
 
 CHECK(node, mask_of_another_process__is_taken)
@@ -66,7 +66,7 @@ CHECK(node, process_that_is_gone__changes_nothing)
         _exit(0);
     cr_assert_eq(waitpid(gone, NULL, 0), gone);
     narrow();
-    cr_assert(!mp__node_widen_like(gone));
+    cr_assert_not(mp__node_widen_like(gone));
     cr_assert_eq(cpus(), 1);
 }
 
