@@ -37,8 +37,7 @@ enum {
     ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
     SLACK_NS = 5000,
 };
-static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, LINGER = 20 * MS,
-                      LINGER_MOST = 2 * SECOND, FINALIZE = 20 * SECOND;
+static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 20 * SECOND;
 
 /* CLOSED -> OPENING -> OPEN -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED. The thread makes the steps out of OPENING and OPEN. */
 typedef enum tunnel_state { CLOSED, OPENING, OPEN, REFUSED, ENDED } tunnel_state;
