@@ -341,8 +341,10 @@ static tunnel_state state_await(tunnel_state while_it_is, uint64_t limit)
 
 static mp_status tunnel_open(void *comm, int *rank, int *size, int *door, mp_error *error)
 {
+    mp_error unwanted;
     *rank = *size = 0;
     *door = -1;
+    error = error ? error : &unwanted;
     if (tunnel.state != CLOSED || tunnel.finalized)
         return mp__launch_failure(error, MP_EINVAL, "MPI begins once in a process, and has begun or ended already");
     mp_status status = mp__launch_check(error);

@@ -3,21 +3,13 @@
  * A program that is started by the launcher of another MPI than its own finds itself alone: MPI says one rank, in each of N processes,
  * and each would compute everything. The environment knows better, and is asked first. Reads it only; keeps nothing; any thread. */
 #include "pool/cluster/mpi_launch.h"
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-mp_status mp__launch_failure(mp_error *error, mp_status status, const char *format, ...)
+mp_error *mp__launch_blank(mp_error *error, mp_status status)
 {
-    if (!error)
-        return status;
     *error = (mp_error){.status = status, .item = MP_NO_ITEM, .worker = MP_NO_WORKER, .exit_code = -1};
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(error->message, sizeof error->message, format, arguments);
-    va_end(arguments);
-    return status;
+    return error;
 }
 
 static int number_of(const char *name)

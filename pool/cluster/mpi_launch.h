@@ -3,6 +3,7 @@
 #define MP__POOL_CLUSTER_MPI_LAUNCH_H
 #include <millpond/error.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 /* Of the MPI that this is built with: the build says its name, "openmpi" or "mpich"; and whether its launcher must be told to abort
  * where a rank was lost. */
@@ -19,7 +20,10 @@ mp_status mp__launch_check_size(int size, mp_error *error);
 /* mpirun of this MPI, which ends the job by what its processes do. Before MPI is begun, for it may write into the environment. */
 bool mp__launch_is_ours(void);
 
-/* As mp_error_set, which a plugin has not. Returns `status`. */
-mp_status mp__launch_failure(mp_error *error, mp_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* As mp_error_set, which a plugin has not: fills in an error that is there, with a text as by printf(3). Is `status`. */
+#define mp__launch_failure(error, status, ...)                                                                             \
+    ((void)snprintf(mp__launch_blank((error), (status))->message, MP_MESSAGE_MAX, __VA_ARGS__), (status))
+
+/* Nothing but a status; returns `error`. */
+mp_error *mp__launch_blank(mp_error *error, mp_status status);
 #endif
