@@ -171,13 +171,12 @@ static mp__record *make_locked(const mp_error *error, const mp_task *task, const
     const mp__program *program = mp__program_this();
     mp__evidence known = bounded(evidence);
     input in = encode_locked(task->input, value);
-    mp__record *made = mp__record_new(in.kept + known.out_size + known.err_size + known.frames_size + 4);
+    mp__record *made = mp__record_new(in.kept + known.out_size + known.err_size + known.frames_size + strlen(error->host) + 5);
     if (!made)
         return NULL;
     mp_record *record = &made->record;
     char *at = made->memory;
     record->error = *error;
-    record->host = program->host;
     record->program = program->path;
     record->build_id = program->build_id;
     record->at_open = mp__program_at_open();
@@ -188,6 +187,8 @@ static mp__record *make_locked(const mp_error *error, const mp_task *task, const
     const char *bytes = mp__record_put(&at, scratch, in.kept);
     record->input = in.status ? NULL : bytes;
     fill_evidence(made, &known, &at);
+    const char *elsewhere = mp__record_put(&at, error->host, strlen(error->host));
+    record->host = error->host[0] ? elsewhere : program->host;
     return made;
 }
 

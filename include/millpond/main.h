@@ -1,4 +1,4 @@
-/* mp_main: what a program with MP_SPAWN or MP_FORKSERVER pools calls first. */
+/* mp_main: what a program with MP_SPAWN, MP_FORKSERVER or MP_CLUSTER pools calls first. */
 #ifndef MILLPOND_MAIN_H
 #define MILLPOND_MAIN_H
 #include <millpond/pool.h>
@@ -13,6 +13,7 @@ MP__BEGIN
  * A program that is executed again has the same arguments, environment and working directory, an empty standard input, and no
  * other descriptor than standard output and error. Its constructors run, and what stands before mp_main. Should it open a pool
  * there, of any kind, that is refused with MP_EINVAL: it would execute itself without end. `argv` is copied.
+ * For MP_CLUSTER (pool.h) it finds out what this process is: one that is to be an agent serves here, and does not return.
  * Python: if __name__ == "__main__", multiprocessing.freeze_support. */
 MP__API void mp_main(int argc, char **argv);
 MP__END

@@ -44,7 +44,27 @@ typedef struct mp_pool mp_pool;
  * - tasks, initializer and finalizer run with the signals of the thread that calls, and cancellation off. Close, terminate, resize,
  *   join and whatever else makes a worker begin or leave may run these two. A task that crashes is where the debugger stops; one that
  *   calls pthread_exit ends the program (SIGABRT).
- * - `.processes` and mp_pool_resize are taken, and there is one worker. */
+ * - `.processes` and mp_pool_resize are taken, and there is one worker.
+ *
+ * MP_CLUSTER spans hosts: beside this program, the *root*, an *agent* runs on each other host, which is the same build of the same program,
+ * has called mp_main, and drives worker processes there as a pool drives them here. Calls, options, order, statuses and errors are those of
+ * MP_PROCESSES; mp_error.host names the host. Without agents it is such a pool. What starts them is not the library's business:
+ *
+ *     MILLPOND_CLUSTER=[HOST:]PORT[,agents=N][,local=N][,wait=SECONDS]     makes the program a root: agents are let in at this address. A
+ *             pool that is opened waits until `agents` are there (0), and fails with MP_ESYSTEM when they are not in so long (60). `local`
+ *             workers are on its own host (as many as it has CPUs)
+ *     MILLPOND_AGENT=HOST:PORT[,wait=SECONDS]     makes it an agent of the root there, which may come so much later (60): mp_main does not
+ *             return, and the process ends with the root. Exit code 0; 1: it never served, and standard error says why
+ *     MILLPOND_SECRET=TEXT     has to be the same for both, and has to be there to be reached from other hosts. It keeps out mistakes and
+ *             strangers, not attackers: what is sent is neither encrypted nor signed
+ *     MILLPOND_MPI=openmpi|mpich|PATH|none     which plugin, where an MPI's launcher has started the program; else that is found out
+ *
+ * - `.processes` is how many workers there are in all, spread by hosts' CPUs; 0: one for each CPU of all hosts, and more when an agent comes
+ *   later. `.start_method` is that of workers here; those of agents are executed (MP_FORKSERVER), with what environment and directory the
+ *   agent has. A build that differs is MP_EMISMATCH, with the first task that does.
+ * - an agent that is lost (its connection ends, or it is silent for 5 seconds) takes what its workers had been given with it: MP_ELOST, with
+ *   the host and the reason, and run again if `.retries` are for that. Nobody knows which of these had run. The pool goes on with the rest.
+ * - calls that ask how far an item is (mp_future_cancel, mp_future_running) wait for the agent's answer, a quarter of a second at most. */
 typedef enum mp_kind {
     MP_DEFAULT_KIND = 0, /* as MILLPOND says, see below; else MP_PROCESSES */
     MP_PROCESSES,        /* multiprocessing.Pool: a task that crashes costs its item */
@@ -129,7 +149,7 @@ typedef struct mp_pool_options {
 
 /* One program, every kind. What options leave open, the environment says, for pools and executors alike:
  *
- *     MILLPOND=serial   MILLPOND=threads   MILLPOND=threads:8   MILLPOND=processes   MILLPOND=processes:4
+ *     MILLPOND=serial   MILLPOND=threads   MILLPOND=threads:8   MILLPOND=processes   MILLPOND=processes:4   MILLPOND=cluster:64
  *
  * The kind counts where `.kind` is 0; the number where there is none in the options either, and the kind is that one. Options that
  * only processes have (`.start_method`, `.limits`, `.maxrss`, `.output`) mean nothing then where the kind is another. Anything else in

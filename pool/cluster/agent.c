@@ -16,13 +16,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-#define PATIENCE_NS 60000000000ull /* for a root that is not there yet */
 
 /* Where connections come from. */
 typedef struct source {
     const char *address; /* NULL: through the door */
+    uint64_t wait_ns;    /* for a root that is not there yet */
     int door, rank;
 } source;
 
@@ -111,7 +111,7 @@ static int connect_once(const source *from)
 /* A root that has been there once does not come again. */
 static int connect_patiently(const source *from, bool first)
 {
-    uint64_t deadline = mp__now() + (first ? PATIENCE_NS : 0);
+    uint64_t deadline = mp__now() + (first ? from->wait_ns : 0);
     int fd;
     while ((fd = connect_once(from)) < 0 && mp__now() < deadline)
         poll(NULL, 0, 100);
@@ -241,9 +241,16 @@ static int serve(const source *from)
     return served ? 0 : 1;
 }
 
-int mp__agent_serve(const char *address)
+/* HOST:PORT[,wait=SECONDS] */
+int mp__agent_serve(const char *text)
 {
-    return serve(&(source){.address = address, .door = -1});
+    enum { WAIT_S = 60 };
+    char address[256];
+    const char *comma = strchr(text, ','), *wait = comma ? strstr(comma, ",wait=") : NULL;
+    size_t length = comma ? (size_t)(comma - text) : strlen(text);
+    snprintf(address, sizeof address, "%.*s", (int)(length < sizeof address ? length : sizeof address - 1), text);
+    uint64_t seconds = wait ? strtoull(wait + strlen(",wait="), NULL, 10) : WAIT_S;
+    return serve(&(source){.address = address, .wait_ns = seconds * 1000000000u, .door = -1});
 }
 
 int mp__agent_serve_door(int door, int rank)

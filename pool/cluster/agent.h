@@ -2,7 +2,7 @@
 #ifndef MP__POOL_CLUSTER_AGENT_H
 #define MP__POOL_CLUSTER_AGENT_H
 
-/* Serves whoever listens at HOST:PORT until that one has gone: the exit code. Blocks. */
+/* Serves whoever listens at HOST:PORT, or at PORT on this host (and ,wait=SECONDS: so long for one to come), until that one has gone: the exit code. Blocks. */
 int mp__agent_serve(const char *address);
 /* The same through a door (tunnel.h), which is borrowed. */
 int mp__agent_serve_door(int door, int rank);

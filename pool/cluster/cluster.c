@@ -345,7 +345,7 @@ static bool next(mp__workers *w, mp__event *event)
         if (!w->local_done && next_local(w, event))
             return true;
         w->local_done = true;
-        if (w->polled || !mp__hall_is_open()) {
+        if (w->polled || w->timer_fd < 0) {
             w->local_done = w->polled = false;
             return false;
         }

@@ -5,7 +5,7 @@
  * none or with an answer that is wrong, is closed, and only that.
  *
  * `lock` guards all of it, is taken behind a pool's lock, and never held while anything blocks. A child that the program forks has no
- * hall: `owner` says so. */
+ * hall, and does not look at the lock, which may have been held at that moment: `owner` says so. */
 #include "pool/cluster/hall.h"
 #include "pool/cluster/secret.h"
 #include "pool/failure.h"
@@ -26,9 +26,12 @@
 enum { GUESTS_MAX = 4096, WAIT_S = 60 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* guarded by it */
+/* atomic */
+static _Atomic pid_t owner; /* whose it is, and what is known of why there is none; 0: nobody's */
+static atomic_bool has_lost;
+/* guarded by the lock */
 static struct {
-    pid_t owner; /* 0: it is not open */
+    bool open;
     int door;    /* a listening socket, or a door */
     bool is_door;
     int epoll;
@@ -174,36 +177,55 @@ static void turn(void)
     }
 }
 
-/* Where this process has a hall: with the lock. */
+static void leave(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* In the process whose it is: with the lock. */
+static bool enter_any(void)
+{
+    if (atomic_load(&owner) != mp__process_id())
+        return false;
+    pthread_mutex_lock(&lock);
+    return true;
+}
+
+/* Where there is one. */
 static bool enter(void)
 {
-    pthread_mutex_lock(&lock);
-    return hall.owner && hall.owner == mp__process_id();
+    if (!enter_any())
+        return false;
+    if (!hall.open)
+        leave();
+    return hall.open;
 }
 
 void mp__hall_turn(void)
 {
-    if (enter())
-        turn();
-    pthread_mutex_unlock(&lock);
+    if (!enter())
+        return;
+    turn();
+    leave();
 }
 
 mp__guest *mp__hall_take(bool (*known)(uint64_t agent, const void *of), const void *of)
 {
     mp__guest *taken = NULL;
-    if (enter())
-        for (mp__guest **at = &hall.guests; *at && !taken;) {
-            mp__guest *guest = *at;
-            if (!guest->greeted || known(guest->greeting.id, of)) {
-                at = &guest->next;
-                continue;
-            }
-            taken = guest;
-            *at = guest->next;
-            hall.count--;
-            unwatch(guest);
+    if (!enter())
+        return NULL;
+    for (mp__guest **at = &hall.guests; *at && !taken;) {
+        mp__guest *guest = *at;
+        if (!guest->greeted || known(guest->greeting.id, of)) {
+            at = &guest->next;
+            continue;
         }
-    pthread_mutex_unlock(&lock);
+        taken = guest;
+        *at = guest->next;
+        hall.count--;
+        unwatch(guest);
+    }
+    leave();
     return taken;
 }
 
@@ -211,48 +233,71 @@ mp__guest *mp__hall_take(bool (*known)(uint64_t agent, const void *of), const vo
 
 bool mp__hall_is_open(void)
 {
-    bool open = enter();
-    pthread_mutex_unlock(&lock);
-    return open;
+    if (!enter())
+        return false;
+    leave();
+    return true;
 }
 
 mp_status mp__hall_check(mp_error *error)
 {
-    pthread_mutex_lock(&lock);
+    if (!enter_any())
+        return MP_OK;
     mp_status status = hall.never.status;
     if (status)
         *error = hall.never;
-    pthread_mutex_unlock(&lock);
+    leave();
     return status;
 }
 
 mp_status mp__hall_take_refusal(mp_error *error)
 {
-    pthread_mutex_lock(&lock);
+    if (!enter())
+        return MP_OK;
     mp_status status = hall.refusal.status;
     if (status)
         *error = hall.refusal;
     hall.refusal.status = MP_OK;
-    pthread_mutex_unlock(&lock);
+    leave();
     return status;
 }
 
 mp__hall_terms mp__hall_get_terms(void)
 {
-    pthread_mutex_lock(&lock);
-    mp__hall_terms terms = hall.terms;
-    pthread_mutex_unlock(&lock);
+    mp__hall_terms terms = {.local = -1};
+    if (!enter())
+        return terms;
+    terms = hall.terms;
+    leave();
     return terms;
 }
 
 int mp__hall_port(void)
 {
-    return hall.port;
+    if (!enter())
+        return 0;
+    int port = hall.port;
+    leave();
+    return port;
 }
 
 int mp__hall_fd(void)
 {
-    return hall.epoll;
+    if (!enter())
+        return -1;
+    int fd = hall.epoll;
+    leave();
+    return fd;
+}
+
+void mp__hall_note_loss(void)
+{
+    atomic_store(&has_lost, true);
+}
+
+bool mp__hall_has_lost(void)
+{
+    return atomic_load(&has_lost);
 }
 
 /* --- open and close -------------------------------------------------------------------------------------------------------- */
@@ -356,15 +401,16 @@ static mp_status open_with(int fd, bool is_door, const mp__hall_terms *terms, mp
         close(fd);
         return status;
     }
+    atomic_store(&owner, mp__process_id());
     pthread_mutex_lock(&lock);
     memset(&hall, 0, sizeof hall);
-    hall.owner = mp__process_id();
+    hall.open = true;
     hall.door = fd;
     hall.is_door = is_door;
     hall.epoll = epoll;
     hall.port = is_door ? 0 : port_of(fd);
     hall.terms = *terms;
-    pthread_mutex_unlock(&lock);
+    leave();
     return MP_OK;
 }
 
@@ -389,34 +435,23 @@ mp_status mp__hall_open_door(int door, uint32_t agents, mp_error *error)
 
 void mp__hall_refuse(const mp_error *why)
 {
+    atomic_store(&owner, mp__process_id());
     pthread_mutex_lock(&lock);
     hall.never = *why;
-    pthread_mutex_unlock(&lock);
-}
-
-static atomic_bool has_lost;
-
-void mp__hall_note_loss(void)
-{
-    atomic_store(&has_lost, true);
-}
-
-bool mp__hall_has_lost(void)
-{
-    return atomic_load(&has_lost);
+    leave();
 }
 
 void mp__hall_close(void)
 {
     mp__guest *guest;
-    if (enter()) {
-        while ((guest = hall.guests)) {
-            hall.guests = guest->next;
-            mp__guest_free(guest);
-        }
-        close(hall.door);
-        close(hall.epoll);
-        memset(&hall, 0, sizeof hall);
+    if (!enter())
+        return;
+    while ((guest = hall.guests)) {
+        hall.guests = guest->next;
+        mp__guest_free(guest);
     }
-    pthread_mutex_unlock(&lock);
+    close(hall.door);
+    close(hall.epoll);
+    memset(&hall, 0, sizeof hall);
+    leave();
 }

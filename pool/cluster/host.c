@@ -62,11 +62,17 @@ static bool tell_of_pool(const mp__workers *w, mp__host *host, uint64_t nonce)
     return true;
 }
 
+/* It was there, and was not what it should be: it would be the same the next time. */
+static bool is_unfit(const mp__host *host)
+{
+    return host->state == MP__HOST_GONE && host->why.status != MP_ELOST;
+}
+
 /* A place of one who has gone, or a new one. */
 static mp__host *make(mp__workers *w)
 {
     for (uint32_t i = 0; i < w->host_count; i++)
-        if (w->hosts[i]->state == MP__HOST_GONE && !w->hosts[i]->lives) {
+        if (w->hosts[i]->state == MP__HOST_GONE && !w->hosts[i]->lives && !is_unfit(w->hosts[i])) {
             mp__wire_texts_fini(&w->hosts[i]->texts);
             return w->hosts[i];
         }
@@ -223,7 +229,7 @@ static bool is_known(uint64_t id, const void *of)
 {
     const mp__workers *w = of;
     for (uint32_t i = 0; i < w->host_count; i++)
-        if (w->hosts[i]->state != MP__HOST_GONE && w->hosts[i]->id == id)
+        if (w->hosts[i]->id == id && (w->hosts[i]->state != MP__HOST_GONE || is_unfit(w->hosts[i])))
             return true;
     return false;
 }

@@ -47,7 +47,8 @@ struct mp__workers {
     mp__terms terms;
     mp__workers *local; /* of mp__process_backend */
     uint32_t local_cpus;
-    int epoll, owed_fd, timer_fd;
+    int epoll, owed_fd;
+    int timer_fd; /* -1: there was no hall, and all workers are here */
     /* under the pool's lock */
     uint32_t slots, local_lives;
     mp__remote **remotes; /* by slot; NULL: it never was one */

@@ -309,7 +309,7 @@ static mp_status tell_place(const int *in, place *out, mp_call *call)
 }
 MP_TASK(tell_place, int, place);
 
-EVERY_KIND(start, environment_and_directory__are_inherited)
+EVERY_KIND_HERE(start, environment_and_directory__are_inherited)
 {
     char before[PATH_MAX];
     cr_assert(ne(ptr, getcwd(before, sizeof before), NULL));
@@ -407,7 +407,7 @@ EVERY_KIND(nested, pools_of_forked_processes__work)
     expect_nests((recipe){MP_PROCESSES, MP_FORK, 1});
 }
 
-EACH_PROCESS_KIND(nested, pool_of_a_task_that_is_terminated__leaves_nothing)
+EACH_PROCESS_KIND_HERE(nested, pool_of_a_task_that_is_terminated__leaves_nothing)
 {
     mp_pool *pool = OPEN_POOL(.processes = 1);
     recipe items[20];

@@ -13,7 +13,7 @@
 static inline pid_t agent_start_with(const char *more, int output)
 {
     char address[64];
-    snprintf(address, sizeof address, "MILLPOND_AGENT=127.0.0.1:%d", mp__hall_port());
+    snprintf(address, sizeof address, "MILLPOND_AGENT=127.0.0.1:%d,wait=0", mp__hall_port());
     pid_t pid = proc_fork();
     if (pid == 0) {
         putenv(address);

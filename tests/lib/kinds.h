@@ -53,6 +53,7 @@ static pool_kind how;
 #define EACH_KIND_UNLESS(unfit, suite, test) CLUSTER_TEST(suite, test, .disabled = (unfit))
 #define ON_THREADS(suite, test) NOT_IN_CLUSTER(suite, test)
 #define EACH_KIND_HERE(suite, test) NOT_IN_CLUSTER(suite, test)
+#define EVERY_KIND_HERE(suite, test) NOT_IN_CLUSTER(suite, test)
 #define EACH_PROCESS_KIND_HERE(suite, test) NOT_IN_CLUSTER(suite, test)
 
 #else
@@ -103,6 +104,7 @@ static pool_kind how;
 
 /* About processes of this host, or what only they can have: not where workers are on another. */
 #define EACH_KIND_HERE(suite, test) EACH_KIND(suite, test)
+#define EVERY_KIND_HERE(suite, test) EVERY_KIND(suite, test)
 #define EACH_PROCESS_KIND_HERE(suite, test) EACH_PROCESS_KIND(suite, test)
 
 #endif

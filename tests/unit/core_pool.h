@@ -101,6 +101,12 @@ static inline void lost(uint32_t slot, uint64_t started)
     act();
 }
 
+static inline void vanished(uint32_t slot)
+{
+    mp__core_vanished(core, slot, lives[slot]);
+    act();
+}
+
 static inline void recalled(uint32_t slot, uint64_t started)
 {
     mp__core_recalled(core, slot, lives[slot], started);

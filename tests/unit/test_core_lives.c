@@ -53,6 +53,33 @@ CHECK(core_lives, lost__results_never_came__these_are_lost_and_the_last_is_blame
     pool_ends();
 }
 
+CHECK(core_lives, vanished__all_that_was_sent_is_lost_and_nobody_is_blamed)
+{
+    mp__core_job job;
+    pool_runs(1);
+    submit(&job, 20, 20);
+    results(0, 7);
+    vanished(0);
+    cr_assert(failed(0, 7, 13, MP_ELOST));
+    cr_assert_eq(asked_times(MP__ACT_FAIL), 1);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+    cr_assert_eq(counts().lost, 1);
+    cr_assert(asked_of(MP__ACT_START, 0), "its place has not failed");
+    pool_ends();
+}
+
+CHECK(core_lives, vanished__again_and_again__is_no_reason_to_give_up)
+{
+    pool_runs(1);
+    for (int i = 0; i < 3 * MP__FAILURES_MAX; i++) {
+        vanished(0);
+        cr_assert(asked_of(MP__ACT_START, 0));
+        ready(0);
+    }
+    cr_assert_eq(mp__core_get_state(core), MP__RUNNING);
+    pool_ends();
+}
+
 CHECK(core_lives, lost__started_reaches_over_jobs__each_item_of_each_job_is_told)
 {
     mp__core_job a, b, c;

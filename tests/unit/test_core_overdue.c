@@ -50,6 +50,19 @@ CHECK(core_timeout, time_is_up__the_worker_is_ended_after_that_and_within_a_tick
     pool_ends();
 }
 
+CHECK(core_timeout, answers_that_are_long_on_their_way__make_nothing_late)
+{
+    mp__core_job job = {.n = 1, .timeout_ns = 16 * MS};
+    one_worker_runs(&job);
+    for (uint64_t now = 20 * MS; now < 1000 * MS; now += 20 * MS) { /* asked when the one before came */
+        mp__core_time(core, now);
+        mp__core_progress_since(core, 0, lives[0], 1, false, now - 20 * MS);
+        act();
+        cr_assert_null(asked(MP__ACT_END, 0), "nothing is known of the time between");
+    }
+    pool_ends();
+}
+
 CHECK(core_timeout, the_item_is_seen_later__its_time_begins_then)
 {
     mp__core_job job = {.n = 3, .chunksize = 3, .timeout_ns = 16 * MS};
