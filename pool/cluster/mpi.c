@@ -37,10 +37,11 @@ enum {
     ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
     SLACK_NS = 5000,
 };
-static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 20 * SECOND;
+static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 5 * SECOND;
 
-/* CLOSED -> OPENING -> OPEN -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED. The thread makes the steps out of OPENING and OPEN. */
-typedef enum tunnel_state { CLOSED, OPENING, OPEN, REFUSED, ENDED } tunnel_state;
+/* CLOSED -> OPENING -> OPEN -> ENDING -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED. The thread makes the steps out of OPENING, OPEN
+ * and ENDING. */
+typedef enum tunnel_state { CLOSED, OPENING, OPEN, REFUSED, ENDING, ENDED } tunnel_state;
 typedef enum tunnel_order { CARRY, CLOSE, CLOSE_LOST, ABORT } tunnel_order;
 
 static struct tunnel {
@@ -263,6 +264,7 @@ static void *tunnel_run(void *unused)
     carry(all_closed, lost ? DRAIN_LOST : DRAIN);
     lost |= tunnel.streams.mail.troubled || !all_closed();
     mp__streams_fini(&tunnel.streams);
+    state_set(ENDING);
     if (!lost)
         end_mpi();
     bool left = lost && tunnel.ours;
@@ -382,8 +384,10 @@ static void tunnel_close(bool lost)
         return;
     bool root = tunnel.streams.mail.rank == 0;
     order_give(lost ? CLOSE_LOST : CLOSE, 0);
-    tunnel_state ended = state_await(OPEN, FINALIZE);
-    if (ended == ENDED && (tunnel.finalized || !tunnel.ours)) {
+    (void)state_await(OPEN, 0); /* bounded: DRAIN */
+    /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
+     * deaf, and another needs an answer of it to end their connection. */
+    if (state_await(ENDING, FINALIZE) == ENDED && (tunnel.finalized || !tunnel.ours)) {
         pthread_join(tunnel.thread, NULL);
         descriptors_close();
         tunnel.state = CLOSED;
