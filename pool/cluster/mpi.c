@@ -384,7 +384,7 @@ static void tunnel_close(bool lost)
         return;
     bool root = tunnel.streams.mail.rank == 0;
     order_give(lost ? CLOSE_LOST : CLOSE, 0);
-    (void)state_await(OPEN, 0); /* bounded: DRAIN */
+    (void)state_await(OPEN, 2 * DRAIN);
     /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
      * deaf, and another needs an answer of it to end their connection. */
     if (state_await(ENDING, FINALIZE) == ENDED && (tunnel.finalized || !tunnel.ours)) {
