@@ -98,7 +98,7 @@ static void prints_in_pieces(void)
     mp_pool_free(&pool);
 }
 
-EACH_PROCESS_KIND_HERE(captured, lines_in_pieces_of_several_workers__do_not_mix)
+EACH_PROCESS_KIND(captured, lines_in_pieces_of_several_workers__do_not_mix)
 {
     run_and_read(prints_in_pieces);
     expect_whole_items();
@@ -136,7 +136,7 @@ static void prints_otherwise(void)
     mp_pool_free(&pool);
 }
 
-EACH_PROCESS_KIND_HERE(captured, whichever_way_it_was_written__is_in_one_piece)
+EACH_PROCESS_KIND(captured, whichever_way_it_was_written__is_in_one_piece)
 {
     run_and_read(prints_otherwise);
     for (int i = 0; i < N; i++) {
@@ -168,7 +168,7 @@ static void closes_output(void)
     mp_pool_free(&pool);
 }
 
-EACH_PROCESS_KIND_HERE(captured, after_a_task_that_closed_its_output__the_pool_works)
+EACH_PROCESS_KIND(captured, after_a_task_that_closed_its_output__the_pool_works)
 {
     run_and_read(closes_output);
     end_reading();
@@ -248,7 +248,7 @@ static void ends_in_every_manner(void)
     mp_pool_free(&pool);
 }
 
-EACH_PROCESS_KIND_HERE(record, of_an_item_that_dies__has_what_it_printed)
+EACH_PROCESS_KIND(record, of_an_item_that_dies__has_what_it_printed)
 {
     run_and_read(ends_in_every_manner);
     for (int i = 0; i < 5; i++) {

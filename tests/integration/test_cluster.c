@@ -6,6 +6,7 @@
 #include "tests/lib/cluster.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 TestSuite(together, .timeout = 60);
@@ -137,6 +138,42 @@ CHECK(together, errors__name_the_host)
     cr_assert(eq(int, mp_pool_apply(pool, fail_some, &one, &result, .error = &error), MP_EUSER + 3));
     cr_assert(eq(str, error.host, host));
     cr_assert(eq(str, error.message, (char *)"minus 3"));
+    spanning_end(&pool);
+    span_end();
+}
+
+/* Prints, and fails or crashes. */
+static mp_status last_words(const int *how, int *result, mp_call *call)
+{
+    *result = 0;
+    printf("last words %d\n", *how);
+    fflush(stdout);
+    if (*how == 2)
+        raise(SIGSEGV);
+    return *how ? mp_fail(call, MP_EFAILED, "as it was told") : MP_OK;
+}
+MP_TASK(last_words, int, int);
+
+CHECK(together, records__have_host_output_and_death)
+{
+    char host[MP_NAME_MAX], expected[32];
+    gethostname(host, sizeof host);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    span("0,agents=1,local=0", 1);
+    mp_pool *pool = SPANNING(.processes = 1, .output = MP_OUTPUT_CAPTURE);
+    for (int how = 1; how <= 2; how++) {
+        int result;
+        mp_error error;
+        cr_assert(
+            eq(int, mp_pool_apply(pool, last_words, &how, &result, .error = &error), how == 1 ? MP_EFAILED : MP_ECRASHED));
+        const mp_record *record = mp_error_record(&error);
+        cr_assert(record != NULL);
+        snprintf(expected, sizeof expected, "last words %d\n", how);
+        cr_assert(eq(str, (char *)record->output, expected));
+        cr_assert(eq(str, (char *)record->host, host));
+        cr_assert(eq(int, error.signal, how == 1 ? 0 : SIGSEGV));
+        mp_record_free(&record);
+    }
     spanning_end(&pool);
     span_end();
 }

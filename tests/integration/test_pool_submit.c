@@ -39,7 +39,7 @@ static const mp_task ghost = {
 
 /* ---- Pool(processes, initializer, initargs, maxtasksperchild, context) ---- */
 
-EACH_KIND(options, processes_zero__is_the_cpu_count)
+EACH_KIND_HERE(options, processes_zero__is_the_cpu_count)
 {
     setenv("MILLPOND_CPU_COUNT", "3", 1);
     mp_pool *pool = OPEN_POOL(.processes = 0);

@@ -61,15 +61,15 @@ CHECK(core_retry, attempt__is_told_with_what_is_sent)
 
 CHECK(core_retry, worker_vanished__what_it_had_runs_again_where_that_is_wanted)
 {
-    mp__core_job job = {.n = 3, .chunksize = 3, .retries = 1, .retry_on = MP__RETRY_LOST};
+    mp__core_job job = {.n = 1, .retries = 1, .retry_on = MP__RETRY_LOST};
     pool_runs(1);
     submit_job(&job);
     vanished(0);
     cr_assert_eq(asked_times(MP__ACT_FAIL), 0);
     ready(0);
-    cr_assert_eq(sent[0], 3);
+    cr_assert_eq(sent[0], 1);
     vanished(0);
-    cr_assert(failed(0, 0, 3, MP_ELOST));
+    cr_assert(failed(0, 0, 1, MP_ELOST));
     cr_assert_eq(asked_times(MP__ACT_DONE), 1);
     pool_ends();
 }
