@@ -138,6 +138,15 @@ static mp_status begin_mpi(void)
     return check_level(level);
 }
 
+/* Under srun, Open MPI 4.1 lets some ranks out of MPI_Init while others are in it, where the first message that comes by TCP makes them
+ * call a function that is not there yet (1 job of 16). Nothing tells when they are through, so the first message waits a little. */
+static void let_others_begin(void)
+{
+    struct timespec time = {.tv_nsec = (long)(300 * MS)};
+    if (tunnel.ours && !tunnel.launched && MP__MPI_ABORTS)
+        (void)nanosleep(&time, NULL);
+}
+
 /* All ranks come here, or wait for those that have not. */
 static mp_status begin_comm(void)
 {
@@ -147,6 +156,8 @@ static mp_status begin_comm(void)
         return refuse_mpi("MPI_Comm_size", code);
     if (tunnel.given == MPI_COMM_NULL && mp__launch_check_size(size, &tunnel.error) != MP_OK)
         return tunnel.error.status;
+    if (size > 1)
+        let_others_begin();
     if ((code = MPI_Comm_dup(from, &tunnel.comm)) != MPI_SUCCESS)
         return refuse_mpi("MPI_Comm_dup", code);
     MPI_Comm_set_errhandler(tunnel.comm, MPI_ERRORS_RETURN);
