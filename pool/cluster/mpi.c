@@ -397,8 +397,9 @@ static void tunnel_close(bool lost)
     order_give(lost ? CLOSE_LOST : CLOSE, 0);
     (void)state_await(OPEN, 2 * DRAIN);
     /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
-     * deaf, and another needs an answer of it to end their connection. */
-    if (state_await(ENDING, FINALIZE) == ENDED && (tunnel.finalized || !tunnel.ours)) {
+     * deaf, and another needs an answer of it to end their connection. Then the root leaves first: its exit code counts, and where an
+     * agent does, the launcher may end the root. */
+    if (state_await(ENDING, root ? FINALIZE : 3 * FINALIZE) == ENDED && (tunnel.finalized || !tunnel.ours)) {
         pthread_join(tunnel.thread, NULL);
         descriptors_close();
         tunnel.state = CLOSED;
