@@ -32,8 +32,9 @@ static atomic_bool has_lost;
 /* guarded by the lock */
 static struct {
     bool open;
-    int door;    /* a listening socket, or a door */
+    int door; /* a listening socket, or a door */
     bool is_door;
+    bool shut; /* nobody comes through it any more, or there are no descriptors for who does: it is not looked at */
     int epoll;
     int port;
     mp__hall_terms terms;
@@ -81,13 +82,32 @@ static void let_in(int fd)
     challenge(guest);
 }
 
+/* It would be readable for ever. */
+static void look_away(void)
+{
+    if (errno == EAGAIN || errno == EINTR || hall.shut)
+        return;
+    hall.shut = true;
+    mp__system.epoll_ctl(hall.epoll, EPOLL_CTL_DEL, hall.door, NULL);
+}
+
+/* In a second there may be descriptors again. A door that has ended stays so. */
+static void look_again(void)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    if (hall.shut && !hall.is_door)
+        hall.shut = mp__system.epoll_ctl(hall.epoll, EPOLL_CTL_ADD, hall.door, &event) < 0;
+}
+
 static void accept_all(void)
 {
     int fd;
+    look_again();
     while ((fd = accept4(hall.door, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         let_in(mp__above_standard(fd));
     }
+    look_away();
 }
 
 /* What comes through a door is connected already. */
@@ -101,8 +121,12 @@ static void receive_all(void)
     for (;;) {
         struct iovec piece = {&rank, sizeof rank};
         struct msghdr packet = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
-        if (mp__system.recvmsg(hall.door, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+        ssize_t got = mp__system.recvmsg(hall.door, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (got <= 0) {
+            errno = got ? errno : EPIPE;
+            look_away();
             return;
+        }
         struct cmsghdr *head = CMSG_FIRSTHDR(&packet);
         int fd = -1;
         if (head && head->cmsg_type == SCM_RIGHTS)

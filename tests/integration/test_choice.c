@@ -84,7 +84,7 @@ CHECK(environment, text_that_cannot_be_read__says_what_can)
     static const char *const bad[] = {
         "thread",     "Threads",    "threads:",   "threads:0", "threads:100001",
         "threads:+2", "threads:2x", "threads: 2", "serial:1",  "serial:",
-        ":4",         "4",          "cluster:2",  " serial",   "processes:99999999999999999999"};
+        ":4",         "4",          "clusters:2", " serial",   "processes:99999999999999999999"};
     mp_error error;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         mp_pool *pool;

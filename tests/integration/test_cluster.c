@@ -1,5 +1,6 @@
 /* What is peculiar to pools that span hosts: how they come together, who is let in, where workers are, what large values do on their way.
  * That they do what pools do is in the programs of suite `cluster`. */
+#include "pool/cluster/agent.h"
 #include "pool/cluster/secret.h"
 #include "pool/cluster/wire.h"
 #include "pool/process/protocol.h"
@@ -125,6 +126,32 @@ CHECK(together, an_agent_that_comes_late__brings_workers)
     cr_assert(eq(int, families(pool, found), 2));
     spanning_end(&pool);
     span_end();
+}
+
+/* As a launcher's plugin has it: connections come through a door, from a process that was told its rank. */
+CHECK(together, connections_through_a_door__are_as_good)
+{
+    int ends[2];
+    mp_error error;
+    board_open();
+    cr_assert(zero(int, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)));
+    pid_t agent = proc_fork();
+    if (agent == 0) {
+        close(ends[0]);
+        _exit(mp__agent_serve_door(ends[1], 1));
+    }
+    close(ends[1]);
+    cr_assert(eq(int, mp__hall_open_door(ends[0], 1, &error), MP_OK));
+    mp_pool *pools[2] = {SPANNING(.processes = 4), SPANNING(.processes = 4)};
+    int found[8];
+    cr_assert(eq(int, families(pools[0], found), 2));
+    expect_right(pools[0]);
+    expect_right(pools[1]);
+    spanning_end(&pools[0]);
+    spanning_end(&pools[1]);
+    mp__hall_close();
+    cr_assert(exited(agent_end(agent), 0));
+    board_close();
 }
 
 CHECK(together, errors__name_the_host)
