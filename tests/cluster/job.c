@@ -1,7 +1,7 @@
 /* job MODE: a program as a user writes it, started on every rank. Says one line, "ok job MODE ...", or why not.
  *
  *   crashes   20 000 items, 20 of which SIGSEGV: these fail, and no other
- *   slow      2000 items of 10 ms with one retry: while something is lost; every result arrives
+ *   slow      6000 items of 10 ms with one retry: while something is lost; every result arrives
  *   large     GIB (3) GiB as the argument of one call, and what it adds up to
  *   forever   items that do not end: for who is to be killed
  *   hosts     who runs items, and where
@@ -136,11 +136,11 @@ static int slow_map(mp_pool *pool)
     double start = seconds();
     printf("ok begun\n");
     fflush(stdout);
-    mp_status status = mp_pool_map(pool, slow, items, 2000, results, .statuses = statuses, .retries = 1, .error = &error);
-    int lost = count_failed(2000), wrong = wrong_results(2000, MP_OK);
+    mp_status status = mp_pool_map(pool, slow, items, 6000, results, .statuses = statuses, .retries = 1, .error = &error);
+    int lost = count_failed(6000), wrong = wrong_results(6000, MP_OK);
     if (status)
         mp_perror(&error);
-    printf("%s job slow: %d of 2000 failed, %d wrong, %.2f s\n", lost || wrong ? "not ok" : "ok", lost, wrong,
+    printf("%s job slow: %d of 6000 failed, %d wrong, %.2f s\n", lost || wrong ? "not ok" : "ok", lost, wrong,
            seconds() - start);
     return lost || wrong;
 }
