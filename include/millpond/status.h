@@ -36,7 +36,8 @@
     X(MP_EFULL, 24, "there is no room in the queue")                                                                       \
     X(MP_EDONE, 25, "the future is done already")                                                                          \
     X(MP_EOVERTIME, 26, "the item's time was up")                                                                          \
-    X(MP_EINTERRUPTED, 27, "Ctrl-C came before the item started")
+    X(MP_EINTERRUPTED, 27, "Ctrl-C came before the item started")                                                          \
+    X(MP_ELAUNCH, 28, "the program was not launched as it must be")
 
 typedef enum mp_status {
 #define MP__STATUS_ENUM(name, code, text) name = (code),

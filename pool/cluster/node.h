@@ -1,0 +1,19 @@
+/* What a launcher has made of this process's CPUs, and what its workers should make of theirs. */
+#ifndef MP__POOL_CLUSTER_NODE_H
+#define MP__POOL_CLUSTER_NODE_H
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* For an agent, before its workers begin: both of what follows. */
+void mp__node_prepare(void);
+
+/* Whether the launcher says that no other rank of the job is on this host. */
+bool mp__node_is_alone(void);
+
+/* Takes the affinity mask of `pid`; false: cannot. */
+bool mp__node_widen_like(pid_t pid);
+
+/* Libraries that have threads of their own shall have one in each worker, for there is a worker for each CPU: the environment says
+ * so, unless the user says something there. */
+void mp__node_single_threads(void);
+#endif
