@@ -380,7 +380,7 @@ static ssize_t read_orphan(mp__link *link)
  *     worker: base = 900;  writes over what stood there        we: base is 700;  copy;  base is 900 now: what we have copied may
  *                                                              be of the old or the new. It does not count, and comes through
  *                                                              the pipe: the worker begins again when it is written */
-static bool read_buffer(mp__link *link)
+static bool copy_buffer(mp__link *link)
 {
     uint64_t base = atomic_load_explicit(&link->shared->base, memory_order_acquire);
     uint64_t committed = atomic_load_explicit(&link->shared->committed, memory_order_acquire);
@@ -400,6 +400,15 @@ static bool read_buffer(mp__link *link)
     link->received += room;
     atomic_store_explicit(&link->shared->got, link->received, memory_order_release);
     return true;
+}
+
+/* Not watched any more, but not before that is got: a worker that found it neither watched nor got in between would go to sleep. */
+static bool read_buffer(mp__link *link)
+{
+    bool copied = copy_buffer(link);
+    if (atomic_load_explicit(&link->shared->watched, memory_order_relaxed))
+        atomic_store(&link->shared->watched, 0);
+    return copied;
 }
 
 /* --- its end ------------------------------------------------------------------------------------------------------------- */

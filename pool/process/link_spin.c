@@ -22,23 +22,24 @@ static bool any(mp__link *const watched[], uint32_t count, bool (*has)(const mp_
     return false;
 }
 
-static void tell_watched(mp__link *const watched[], uint32_t count, uint64_t ns)
-{
-    for (uint32_t i = 0; i < count; i++)
-        atomic_store(&watched[i]->shared->watched, ns);
-}
-
 bool mp__links_spin(mp__link *const *links, uint32_t count, uint64_t ns, const atomic_uint *wanted)
 {
     mp__link *watched[WATCHED_MAX];
     uint32_t taken = take_watched(links, count, watched);
     if (!taken)
         return false;
-    tell_watched(watched, taken, ns);
+    for (uint32_t i = 0; i < taken; i++)
+        atomic_store(&watched[i]->shared->watched, ns);
     uint64_t began = mp__now();
     while (!any(watched, taken, mp__link_has_more) && !atomic_load_explicit(wanted, memory_order_relaxed) &&
            mp__clock_spin(began, began + ns))
         ;
-    tell_watched(watched, taken, 0);
-    return any(watched, taken, mp__link_has_in_buffer);
+    bool found = false;
+    for (uint32_t i = 0; i < taken; i++) {
+        if (mp__link_has_in_buffer(watched[i]))
+            found = true; /* it is watched until that is got */
+        else
+            atomic_store(&watched[i]->shared->watched, 0);
+    }
+    return found;
 }
