@@ -40,7 +40,7 @@ typedef struct mp__backend_config {
     mp__worker_limits limits;
     const struct mp__chaos *chaos; /* chaos.h: what is to go wrong on purpose; NULL: nothing. Borrowed until close */
     bool capture;                  /* what tasks print comes out of `next` as OUTPUT, and in the evidence of LOST */
-    bool counted;                  /* `workers` is what the user wants, and not for how many there are CPUs here */
+    bool counted;                  /* `workers` is what the user wants, and not one for each CPU */
 } mp__backend_config;
 
 /* Items that were encoded elsewhere, in frames for a worker of this kind: bytes that are copied, and behind them, or NULL, some that
@@ -96,7 +96,7 @@ typedef enum mp__event_kind {
     MP__EV_OUTPUT,   /* `evidence`: what the item has written whose RESULT comes next; only where it is captured */
     MP__EV_PROGRESS, /* answer to watch; `started`, `heeds`, `asked_at` */
     MP__EV_ENDED,    /* answer to an end that was LATER; `ended` */
-    MP__EV_HOSTS,    /* so many more workers can be had, or fewer: `workers` */
+    MP__EV_HOSTS,    /* so many CPUs are there now, on all hosts: `cpus` */
 } mp__event_kind;
 
 /* RESULT, three forms. `frame`: the values of `count` items are in frames that follow each other, and this is the first. No frame and
@@ -113,7 +113,7 @@ typedef struct mp__event {
     bool by_task;     /* RESULT that failed: the task said so, and not that something cannot be sent or read */
     bool vanished;    /* LOST: it is out of reach, and nobody knows what it has started, nor will */
     bool heeds, ended;
-    int workers;
+    uint32_t cpus;
     uint64_t asked_at;            /* PROGRESS: it was seen so then, or later */
     const mp__evidence *evidence; /* LOST, OUTPUT, a RESULT that failed; NULL: there is none. Borrowed likewise */
 } mp__event;

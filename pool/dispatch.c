@@ -107,7 +107,9 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
         mp__failure(error, status, "%s", mp_status_text(status));
     error->status = status;
     if (status == MP_ELOST)
-        snprintf(error->message, sizeof error->message, "the item ran, but its result was lost: %.200s", d->blame.message);
+        snprintf(error->message, sizeof error->message, "%s: %.200s",
+                 d->vanished ? "nobody knows whether the item ran" : "the item ran, but its result was lost",
+                 d->blame.message);
     if (status == MP_EBROKEN && d->trouble.message[0]) {
         error->os_error = d->trouble.os_error;
         snprintf(error->message, sizeof error->message, "%s: %.250s",
@@ -348,6 +350,7 @@ static void bury(mp__dispatch *d, const mp__event *event)
     mp__core_state state = mp__core_get_state(d->core);
     d->blame = *event->error;
     d->evidence = event->evidence;
+    d->vanished = event->vanished;
     if (event->evidence)
         mp__output_print(d, event->evidence);
     if (event->vanished)
@@ -357,7 +360,7 @@ static void bury(mp__dispatch *d, const mp__event *event)
     bool unasked = mp__core_get_counts(d->core).lost > lost;
     if (unasked) { /* one that leaves because it was told to is no trouble */
         note_trouble(d, state, event->error);
-        break_for(d, d->has_initializer && !d->measures[event->slot].ready);
+        break_for(d, d->has_initializer && !d->measures[event->slot].ready && !event->vanished);
     }
     mp__dispatch_act(d); /* now, while `blame` and `evidence` are this life's */
     d->evidence = NULL;
@@ -384,11 +387,18 @@ static void hear_progress(mp__dispatch *d, const mp__event *event)
     mp__core_progress_since(d->core, event->slot, event->generation, event->started, event->heeds, event->asked_at);
 }
 
-/* Without memory for more of them it stays as it is. */
-static void change_workers(mp__dispatch *d, const mp__event *event)
+/* A worker for each CPU; or, where the user has said how many, as large a part of them as is there of all CPUs that have been. Without memory
+ * for more of them it stays as it is. */
+static void change_workers(mp__dispatch *d, uint32_t cpus)
 {
-    int64_t wanted = (int64_t)mp__core_get_counts(d->core).wanted + event->workers;
-    (void)mp__dispatch_resize_locked(d, wanted < 1 ? 1 : wanted < MP__PROCESSES_MAX ? (uint32_t)wanted : MP__PROCESSES_MAX);
+    d->cpus = cpus;
+    if (cpus > d->most_cpus)
+        d->most_cpus = cpus;
+    uint64_t wanted =
+        d->asked_workers && d->most_cpus ? ((uint64_t)d->asked_workers * cpus + d->most_cpus - 1) / d->most_cpus : cpus;
+    wanted = wanted < 1 ? 1 : wanted < MP__PROCESSES_MAX ? wanted : MP__PROCESSES_MAX;
+    if (wanted != mp__core_get_counts(d->core).wanted)
+        (void)mp__dispatch_resize_locked(d, (uint32_t)wanted);
 }
 
 static void handle(mp__dispatch *d, mp__event *event)
@@ -406,7 +416,7 @@ static void handle(mp__dispatch *d, mp__event *event)
     case MP__EV_OUTPUT: mp__output_print(d, event->evidence); break;
     case MP__EV_PROGRESS: hear_progress(d, event); break;
     case MP__EV_ENDED: mp__core_ended(d->core, event->slot, event->generation, event->ended); break;
-    case MP__EV_HOSTS: change_workers(d, event); break;
+    case MP__EV_HOSTS: change_workers(d, event->cpus); break;
     case MP__EV_BROKEN:
         note_trouble(d, mp__core_get_state(d->core), event->error);
         mp__core_break(d->core);

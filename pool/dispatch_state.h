@@ -67,6 +67,9 @@ struct mp__dispatch {
     uint64_t posted_at; /* when one did so last, */
     unsigned in_a_row;  /* and how often, each soon after the other */
     mp_error blame;     /* how the life that is being buried ended */
+    bool vanished;      /* and that nobody knows how far it was */
+    uint32_t asked_workers;       /* how many the user has said; 0: one for each CPU */
+    uint32_t cpus, most_cpus;     /* of all hosts that are there, and the most that have been; 0 where that is not told */
     const mp__evidence *evidence; /* of that; NULL: there is none, or none is being buried */
     mp_error trouble;             /* why a worker could not be started or did not stay, last */
     bool thread_runs;

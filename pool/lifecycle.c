@@ -95,6 +95,7 @@ static mp__dispatch *make(const mp__backend *backend, const mp__dispatch_config 
     d->spin_ns = backend->spin ? config->spin_ns : 0;
     d->refs = 1;
     d->hungry = true;
+    d->asked_workers = config->backend.counted ? workers : 0;
     d->nap_at = MP__NEVER;
     d->wake = d->events = d->ear = -1;
     pthread_mutex_init(&d->turnstile, NULL);
@@ -320,6 +321,10 @@ mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp_status status = mp__dispatch_resize_locked(d, workers);
+    if (!status) {
+        d->asked_workers = workers;
+        d->most_cpus = d->cpus;
+    }
     mp__dispatch_leave(d, &guard);
     return status;
 }

@@ -284,14 +284,28 @@ static bool next_writable(mp__workers *w, mp__event *event)
     return false;
 }
 
+static uint32_t count_cpus(const mp__workers *w)
+{
+    uint32_t cpus = w->local_cpus;
+    for (uint32_t i = 0; i < w->host_count; i++)
+        cpus += w->hosts[i]->state == MP__HOST_UP ? w->hosts[i]->cpus : 0;
+    return cpus;
+}
+
+/* Behind the loss of lives: whose host has gone have left their places by then. */
+static bool next_change(mp__workers *w, mp__event *event)
+{
+    uint32_t cpus = count_cpus(w);
+    if (cpus == w->told)
+        return false;
+    w->told = cpus;
+    *event = (mp__event){.kind = MP__EV_HOSTS, .cpus = cpus};
+    return true;
+}
+
 static bool next_owed(mp__workers *w, mp__event *event)
 {
-    if (w->change) {
-        *event = (mp__event){.kind = MP__EV_HOSTS, .workers = w->change};
-        w->change = 0;
-        return true;
-    }
-    if (next_lost(w, event) || next_writable(w, event))
+    if (next_lost(w, event) || next_writable(w, event) || next_change(w, event))
         return true;
     pay(w);
     return false;
@@ -340,7 +354,7 @@ static bool next(mp__workers *w, mp__event *event)
         return w->spun;
     }
     for (;;) {
-        if ((w->host_count || w->change) && (next_of_hosts(w, event) || next_owed(w, event)))
+        if ((w->host_count || w->owed) && (next_of_hosts(w, event) || next_owed(w, event)))
             return true;
         if (!w->local_done && next_local(w, event))
             return true;
@@ -465,7 +479,6 @@ static mp_status gather(mp__workers *w, mp_error *error)
     }
 }
 
-/* How many are wanted is what there is, unless the user has said it. */
 static mp_status count_workers(mp__workers *w, mp_error *error)
 {
     const mp__hall_terms terms = mp__hall_get_terms();
@@ -475,10 +488,6 @@ static mp_status count_workers(mp__workers *w, mp_error *error)
         return status;
     w->local_cpus = terms.local >= 0 ? (uint32_t)terms.local : (uint32_t)cpus;
     status = gather(w, error);
-    if (w->config.counted)
-        w->change = 0;
-    else
-        w->change += (int)w->local_cpus - (int)w->config.workers;
     mp__cluster_owe(w);
     return status;
 }

@@ -132,24 +132,12 @@ static void explain_other(const mp__workers *w, const mp__host *host, const uint
 
 /* --- its end -------------------------------------------------------------------------------------------------------------- */
 
-/* The places of one that was there are gone with it; where the user has said how many there should be they are missed, until another
- * comes. */
-static void count_loss(mp__workers *w, const mp__host *host)
-{
-    int places = (int)(w->config.counted ? host->lives : host->cpus);
-    w->change -= places;
-    if (w->config.counted)
-        w->missing += places;
-}
-
 void mp__host_vanish(mp__workers *w, mp__host *host, mp_status status, const char *why)
 {
     if (host->state == MP__HOST_GONE)
         return;
-    if (host->state == MP__HOST_UP) {
-        count_loss(w, host);
+    if (host->state == MP__HOST_UP)
         mp__hall_note_loss();
-    }
     host->state = MP__HOST_GONE;
     mp__failure(&host->why, status, "the agent on %s is lost: %.250s", host->name, why);
     snprintf(host->why.host, sizeof host->why.host, "%s", host->name);
@@ -245,17 +233,6 @@ void mp__hosts_take(mp__workers *w)
 
 /* --- what it says --------------------------------------------------------------------------------------------------------- */
 
-static void come_up(mp__workers *w, mp__host *host)
-{
-    int more = (int)host->cpus;
-    host->state = MP__HOST_UP;
-    if (w->config.counted) {
-        more = w->missing < more ? w->missing : more;
-        w->missing -= more;
-    }
-    w->change += more;
-}
-
 /* Before it is UP. False: it may not say this. */
 static bool answer(mp__workers *w, mp__host *host, const mp__wire_head *head, const uint8_t *bytes)
 {
@@ -264,7 +241,7 @@ static bool answer(mp__workers *w, mp__host *host, const mp__wire_head *head, co
     mp__event event = {0};
     mp__evidence evidence;
     switch (head->kind) {
-    case MP__WIRE_OPENED: come_up(w, host); return true;
+    case MP__WIRE_OPENED: host->state = MP__HOST_UP; return true;
     case MP__WIRE_OTHER:
         explain_other(w, host, bytes, head->size, why);
         mp__host_vanish(w, host, MP_EMISMATCH, why);

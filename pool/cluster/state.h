@@ -54,8 +54,7 @@ struct mp__workers {
     mp__remote **remotes; /* by slot; NULL: it never was one */
     mp__host **hosts;
     uint32_t host_count, turn;
-    int change;     /* workers more or less, to be told */
-    int missing;    /* of those that the user wants */
+    uint32_t told;  /* CPUs that the pool knows of */
     uint32_t gone;  /* hosts that are GONE and have lives */
     uint32_t owing; /* slots that owe something */
     bool owed;      /* the descriptor says so */
