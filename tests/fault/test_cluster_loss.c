@@ -65,6 +65,25 @@ CHECK(loss, agent_killed__its_items_are_lost_and_name_it)
     end_all(&pool);
 }
 
+CHECK(loss, agents_that_come_and_go__leave_as_many_workers_as_there_were)
+{
+    span("0,agents=1,local=1", 1);
+    mp_pool *pools[] = {SPANNING(.processes = 6), SPANNING(.spin = 0)}; /* of the user's number, and one for each CPU */
+    for (int round = 0; round < 3; round++) {
+        cr_assert(SOON(spanning_stats(pools[0]).processes == 6));
+        cr_assert(SOON(spanning_stats(pools[1]).processes == 3));
+        agent_kill(round);
+        cr_assert(SOON(spanning_stats(pools[0]).processes == 2), "the part of the CPUs that is left");
+        cr_assert(SOON(spanning_stats(pools[1]).processes == 1));
+        agent_add(NULL);
+    }
+    cr_assert(SOON(spanning_stats(pools[1]).workers == 3));
+    for (int i = 0; i < 2; i++)
+        spanning_end(&pools[i]);
+    span_end();
+    cr_assert(ge(int, leftovers_reap(PROMPT), 0), "what an agent had lives on");
+}
+
 CHECK(loss, agent_killed_with_retries__all_results_arrive)
 {
     span("0,agents=2,local=1", 2);
