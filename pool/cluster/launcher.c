@@ -7,11 +7,11 @@
 #include "pool/cluster/launcher.h"
 #include "pool/cluster/agent.h"
 #include "pool/cluster/hall.h"
+#include "pool/cluster/node.h"
 #include "pool/cluster/secret.h"
 #include "pool/cluster/tunnel.h"
 #include "pool/failure.h"
 #include <dlfcn.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,26 +67,13 @@ static void close_tunnel(void)
     tunnel->close(mp__hall_has_lost());
 }
 
-/* A launcher that gives each rank one CPU means the rank: who is alone on its host has all that it was given to share out. */
-static void widen_mask(void)
-{
-    const char *alone = set("OMPI_COMM_WORLD_LOCAL_SIZE");
-    cpu_set_t all;
-    if (!alone)
-        alone = set("MPI_LOCALNRANKS");
-    if (!alone || strtol(alone, NULL, 10) != 1)
-        return;
-    memset(&all, 0xff, sizeof all);
-    (void)sched_setaffinity(0, sizeof all, &all); /* what a cgroup does not allow is left out */
-}
-
 static void join_job(const char *plugin)
 {
     mp_error error;
     int rank = 0, size = 1, door = -1;
     mp_status status = load(plugin, &error);
     if (!status) {
-        widen_mask();
+        mp__node_prepare();
         status = tunnel->open(NULL, &rank, &size, &door, &error);
     }
     if (!status && rank > 0) {

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* For an agent, before its workers begin: both of what follows. */
+/* For any rank of a job, before its workers begin: both of what follows. */
 void mp__node_prepare(void);
 
 /* Whether the launcher says that no other rank of the job is on this host. */
