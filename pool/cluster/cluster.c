@@ -291,6 +291,8 @@ static bool next_owed(mp__workers *w, mp__event *event)
         w->change = 0;
         return true;
     }
+    for (uint32_t i = 0; i < w->host_count; i++)
+        mp__host_resume(w, w->hosts[i]);
     if (next_lost(w, event) || next_writable(w, event))
         return true;
     pay(w);

@@ -17,6 +17,7 @@ typedef struct mp__host {
     uint32_t cpus, lives;
     unsigned silent;      /* seconds in which nothing came */
     bool waits;           /* for room in its socket */
+    bool has_room;        /* again, and its lives have not been told */
     mp_error why;         /* OPENING, GONE: what is wrong with it */
     mp__wire_texts texts; /* of evidence that comes next */
     bool texts_told;
@@ -67,8 +68,9 @@ void mp__cluster_owe(mp__workers *w);
 
 /* host.c. Takes the guest; false: no memory, and it is sent away. */
 bool mp__host_add(mp__workers *w, mp__guest *guest);
-/* Writes what it can. */
+/* Writes what it can. Where that makes room its lives go on when mp__host_resume is called, which is owed then. */
 void mp__host_write(mp__workers *w, mp__host *host);
+void mp__host_resume(mp__workers *w, mp__host *host);
 /* Its socket is readable, or can be written to. */
 void mp__host_ready(mp__workers *w, mp__host *host, uint32_t events);
 /* The next event of what it has sent. */
