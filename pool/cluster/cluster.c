@@ -179,7 +179,7 @@ static void stop(mp__workers *w, uint32_t slot)
 {
     mp__remote *remote = mp__remote_at(w, slot);
     if (remote)
-        mp__remote_tell(w, remote, MP__WIRE_STOP, 0);
+        mp__remote_stop(w, remote);
     else
         LOCAL->stop(w->local, slot);
 }

@@ -314,7 +314,7 @@ static void hear_life(mp__session *s, const mp__wire_head *head, const uint8_t *
     case MP__WIRE_CANCEL: KIND->cancel(s->workers, head->slot); break;
     case MP__WIRE_WATCH: say_progress(s, head); break;
     case MP__WIRE_END: end_item(s, head); break;
-    case MP__WIRE_STOP: KIND->stop(s->workers, head->slot); break;
+    case MP__WIRE_STOP: passage->stopping = true; break; /* pump_all: at once, if nothing is on its way */
     case MP__WIRE_KILL: KIND->kill(s->workers, head->slot, head->number); break;
     case MP__WIRE_LOOK: KIND->look(s->workers); break;
     default: s->over = true;
@@ -436,6 +436,10 @@ static void pump_all(mp__session *s)
         give_credit(s, passage, i);
         if (passage->bad)
             s->over = true;
+        if (passage->stopping && mp__passage_is_through(passage)) {
+            passage->stopping = false;
+            KIND->stop(s->workers, i);
+        }
     }
 }
 

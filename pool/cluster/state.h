@@ -34,6 +34,7 @@ typedef struct mp__remote {
     uint64_t flying; /* bytes that were sent and not passed on */
     uint64_t results;
     bool recalling, watching, full, owes_writable;
+    bool stopping; /* it is to leave, and has not been told: there is something in the outbox that comes first */
     uint64_t asked_at, ending; /* when it was asked last how far it is; which item is to be ended */
     mp__frame_reader reader;
     mp__frame frame;
@@ -96,6 +97,8 @@ bool mp__remote_has_room(const mp__remote *remote);
 void mp__remote_tell(mp__workers *w, mp__remote *remote, mp__wire_kind kind, uint64_t number);
 void mp__remote_flush(mp__workers *w, mp__remote *remote);
 void mp__remote_recall(mp__workers *w, mp__remote *remote);
+/* It is told to leave, behind all that it was sent. */
+void mp__remote_stop(mp__workers *w, mp__remote *remote);
 /* Nothing of what it was sent is needed any more. */
 void mp__remote_disown(mp__remote *remote);
 /* What there is in its reader, and of what its host has. False: nothing more; or `*bad`. */

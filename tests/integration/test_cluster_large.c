@@ -58,3 +58,21 @@ CHECK(large, for_many_lives__all_go)
     spanning_end(&pool);
     span_end();
 }
+
+/* A worker is told to leave when it has been sent its last item: behind it, wherever that waits. */
+CHECK(large, for_lives_that_end__are_run)
+{
+    uint64_t sums[LIVES], expected = make_large();
+    mp_error error;
+    span("0,agents=1,local=0", 1);
+    mp_pool *pool = SPANNING(.processes = 2, .maxtasksperchild = 1);
+    for (int round = 0; round < 3; round++) {
+        cr_assert(eq(int, mp_pool_map(pool, sum_bytes, large, LIVES, sums, .chunksize = 1, .error = &error), MP_OK), "%s",
+                  error.message);
+        for (int i = 0; i < LIVES; i++)
+            cr_assert(eq(u64, sums[i], expected));
+    }
+    cr_assert(zero(u64, spanning_stats(pool).lost));
+    spanning_end(&pool);
+    span_end();
+}
