@@ -342,7 +342,7 @@ static bool next(mp__workers *w, mp__event *event)
         return w->spun;
     }
     for (;;) {
-        if ((w->host_count || w->change) && (next_of_hosts(w, event) || next_owed(w, event)))
+        if ((w->host_count || w->owed) && (next_of_hosts(w, event) || next_owed(w, event)))
             return true;
         if (!w->local_done && next_local(w, event))
             return true;

@@ -78,6 +78,30 @@ CHECK(together, without_agents__it_is_a_local_pool)
     spanning_end(&pool);
 }
 
+/* True: for a while hardly any thread of this process has run. */
+static bool is_idle(void)
+{
+    long long before = proc_cpu_ns(getpid());
+    nap_us(50000);
+    return proc_cpu_ns(getpid()) - before < 2000000;
+}
+
+CHECK(together, a_root_that_waits_for_agents__sleeps)
+{
+    span("0,local=1", 0);
+    mp_pool *pools[2] = {SPANNING(.spin = 0), SPANNING(.processes = 2)};
+    for (int i = 0; i < 2; i++) {
+        expect_right(pools[i]);
+        cr_assert(SOON(is_idle()), "somebody is busy for ever");
+    }
+    agent_add(NULL);
+    cr_assert(SOON(spanning_stats(pools[0]).processes == 3));
+    cr_assert(SOON(is_idle()), "somebody is busy for ever");
+    for (int i = 0; i < 2; i++)
+        spanning_end(&pools[i]);
+    span_end();
+}
+
 CHECK(together, workers__are_as_many_as_all_have_cpus)
 {
     int found[8];
