@@ -14,6 +14,7 @@ typedef struct mp__passage {
     mp__frame_reader reader;
     uint64_t credit; /* bytes that went into the reader, and the root has not been told */
     bool bad;        /* what came is no stream of items */
+    bool ending;     /* the worker was told to end at once */
     bool stopping;   /* the worker is to leave behind all that is here */
 } mp__passage;
 

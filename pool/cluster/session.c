@@ -293,7 +293,14 @@ static void recall(mp__session *s, mp__passage *passage, uint32_t slot)
 static void end_item(mp__session *s, const mp__wire_head *head)
 {
     bool ended = KIND->end(s->workers, head->slot, head->number) == MP__END_YES;
+    s->passages[head->slot].ending |= ended;
     tell(s, head, MP__WIRE_ENDED, head->number, ended);
+}
+
+static void end_life(mp__session *s, mp__passage *passage, const mp__wire_head *head)
+{
+    passage->ending = true;
+    KIND->kill(s->workers, head->slot, head->number);
 }
 
 static void say_progress(mp__session *s, const mp__wire_head *head)
@@ -315,7 +322,7 @@ static void hear_life(mp__session *s, const mp__wire_head *head, const uint8_t *
     case MP__WIRE_WATCH: say_progress(s, head); break;
     case MP__WIRE_END: end_item(s, head); break;
     case MP__WIRE_STOP: passage->stopping = true; break; /* pump_all: at once, if nothing is on its way */
-    case MP__WIRE_KILL: KIND->kill(s->workers, head->slot, head->number); break;
+    case MP__WIRE_KILL: end_life(s, passage, head); break;
     case MP__WIRE_LOOK: KIND->look(s->workers); break;
     default: s->over = true;
     }
@@ -370,6 +377,16 @@ static void put_report(mp__session *s, const mp__event *event, mp__wire_kind kin
     mp__wire_report_put(&s->wire, head_of(event, kind), event);
 }
 
+/* It "goes on" where there was no memory to tell it, but what was on its way to it is gone: what it has left to run is not what the root
+ * believes, and its results would be taken for those of other items. */
+static void tell_recalled(mp__session *s, const mp__event *event)
+{
+    const mp__wire_head head = head_of(event, MP__WIRE_RECALLED);
+    if (event->started == UINT64_MAX && !s->passages[event->slot].ending)
+        KIND->kill(s->workers, event->slot, true);
+    tell(s, &head, MP__WIRE_RECALLED, event->started, false);
+}
+
 static void lose(mp__session *s, const mp__event *event, mp__wire_kind kind)
 {
     put_report(s, event, kind);
@@ -390,7 +407,7 @@ static void tell_event(mp__session *s, const mp__event *event)
             put_report(s, event, MP__WIRE_FAILED);
         break;
     case MP__EV_WRITABLE: break; /* it is pumped behind this */
-    case MP__EV_RECALLED: tell(s, &head, MP__WIRE_RECALLED, event->started, false); break;
+    case MP__EV_RECALLED: tell_recalled(s, event); break;
     case MP__EV_LOST: lose(s, event, MP__WIRE_LOST); break;
     case MP__EV_NONSENSE: put_report(s, event, MP__WIRE_NONSENSE); break;
     case MP__EV_SPENT: put_report(s, event, MP__WIRE_SPENT); break;
