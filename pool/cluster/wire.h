@@ -124,6 +124,7 @@ typedef struct mp__wire {
     size_t taken, sent; /* of these */
     bool heard;         /* something has come since this was set to false */
     bool said;          /* something was put since */
+    bool mute;          /* it cannot be written to: nothing more goes */
     bool over;          /* it has ended, or failed, or what came was no message: nothing more comes or goes */
     bool bad;           /* that was why */
 } mp__wire;

@@ -13,6 +13,7 @@
 TestSuite(together, .timeout = 60);
 TestSuite(admission, .timeout = 60);
 TestSuite(values, .timeout = 60);
+TestSuite(wire, .timeout = 60);
 
 /* ---- a task that only some agents have ---- */
 
@@ -438,4 +439,36 @@ CHECK(values, results_of_all_sizes__come_back)
     }
     spanning_end(&pool);
     span_end();
+}
+
+/* ---- connections ---- */
+
+/* The other side has died with what it had said on its way to us. */
+CHECK(wire, that_cannot_be_written_to__is_read_to_its_end)
+{
+    int ends[2];
+    mp__wire ours, theirs;
+    mp__wire_head head;
+    const uint8_t *bytes;
+    cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)));
+    mp__wire_init(&ours, ends[0]);
+    mp__wire_init(&theirs, ends[1]);
+    for (uint64_t i = 0; i < 3; i++)
+        mp__wire_put(&theirs, &(mp__wire_head){.kind = MP__WIRE_CREDIT, .number = i}, "abc", 3);
+    cr_assert(not(mp__wire_write(&theirs)));
+    mp__wire_fini(&theirs);
+    for (int i = 0; i < 2; i++) {
+        mp__wire_put(&ours, &(mp__wire_head){.kind = MP__WIRE_PING}, NULL, 0);
+        cr_assert(not(mp__wire_write(&ours)));
+        cr_assert(zero(sz, mp__wire_waiting(&ours)));
+    }
+    cr_assert(not(ours.over));
+    cr_assert(mp__wire_read(&ours));
+    for (uint64_t i = 0; i < 3; i++) {
+        cr_assert(mp__wire_next(&ours, &head, &bytes));
+        cr_assert(eq(u64, head.number, i));
+    }
+    cr_assert(not(mp__wire_read(&ours)));
+    cr_assert(ours.over);
+    mp__wire_fini(&ours);
 }
