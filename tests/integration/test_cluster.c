@@ -153,6 +153,28 @@ CHECK(together, an_agent_that_comes_late__brings_workers)
     span_end();
 }
 
+static mp_status tell_role(const int *nothing, int *role, mp_call *call)
+{
+    (void)nothing;
+    (void)call;
+    *role = (getenv("MILLPOND_AGENT") != NULL) + 2 * (getenv("MILLPOND_CLUSTER") != NULL);
+    return MP_OK;
+}
+MP_TASK(tell_role, int, int);
+
+/* They would become agents of this root, and never end. */
+CHECK(together, what_tasks_start__is_not_told_to_be_an_agent)
+{
+    int nothing = 0, role = -1;
+    span("0,agents=1,local=0", 0);
+    agent_add("MILLPOND_CLUSTER=1");
+    mp_pool *pool = SPANNING(.processes = 1);
+    cr_assert(eq(int, mp_pool_apply(pool, tell_role, &nothing, &role), MP_OK));
+    cr_assert(zero(int, role));
+    spanning_end(&pool);
+    span_end();
+}
+
 /* As a launcher's plugin has it: connections come through a door, from a process that was told its rank. */
 CHECK(together, connections_through_a_door__are_as_good)
 {
