@@ -450,17 +450,19 @@ static mp_status gather(mp__workers *w, mp_error *error)
     const mp__hall_terms terms = mp__hall_get_terms();
     mp_error refusal = {.status = MP_OK};
     uint64_t deadline = mp__now() + (uint64_t)terms.wait_s * 1000000000u;
+    (void)mp__hall_take_refusal(&refusal); /* of who came to a pool before this one */
+    refusal.status = MP_OK;
     for (;;) {
         mp__event event;
         look_at_sockets(w);
         mp__hosts_take(w);
         for (uint32_t i = 0; i < w->host_count; i++)
             (void)mp__host_next(w, w->hosts[i], &event);
+        if (count_up(w) >= terms.agents)
+            return MP_OK;
         mp_status status = find_unfit(w, &refusal, error);
         if (status)
             return status;
-        if (count_up(w) >= terms.agents)
-            return MP_OK;
         if (mp__now() >= deadline)
             return too_few(w, &terms, &refusal, error);
         poll(&(struct pollfd){.fd = w->epoll, .events = POLLIN}, 1, 100);

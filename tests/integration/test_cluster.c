@@ -401,6 +401,23 @@ CHECK(admission, of_another_version__is_sent_away)
     span_end();
 }
 
+CHECK(admission, of_another_version__does_no_harm_where_nobody_waits_for_it)
+{
+    mp__greeting hello = {.protocol = MP__WIRE_PROTOCOL, .host = "evil"};
+    char rest[4096];
+    span("0,agents=1,local=1", 0);
+    int fd = call_in();
+    say(fd, MP__WIRE_HELLO, &hello, sizeof hello, (mp__wire_head){.slot = 0});
+    (void)asked(fd);
+    cr_assert(SOON((mp__hall_turn(), recv(fd, rest, sizeof rest, MSG_DONTWAIT) == 0))); /* it was sent away */
+    agent_add(NULL);
+    mp_pool *pool = SPANNING(.processes = 2);
+    expect_right(pool);
+    spanning_end(&pool);
+    close(fd);
+    span_end();
+}
+
 CHECK(admission, an_agent_that_says_nonsense__is_lost)
 {
     expect_survived(99, NULL, 0, (mp__wire_head){.slot = 0});
