@@ -315,6 +315,7 @@ static void tick(mp__workers *w)
     (void)got;
     for (uint32_t i = 0; i < w->host_count; i++)
         mp__host_tick(w, w->hosts[i]);
+    mp__hall_tick();
     mp__hosts_take(w); /* another pool may have let somebody in */
 }
 
@@ -376,6 +377,8 @@ static mp_status grow(mp__workers *w, uint32_t slots)
 
 static void close_all(mp__workers *w)
 {
+    if (w->attends)
+        mp__hall_leave();
     if (w->local)
         LOCAL->close(w->local);
     for (uint32_t i = 0; i < w->host_count; i++)
@@ -478,6 +481,8 @@ static mp_status count_workers(mp__workers *w, mp_error *error)
     if (status)
         return status;
     w->local_cpus = terms.local >= 0 ? (uint32_t)terms.local : (uint32_t)cpus;
+    mp__hall_attend();
+    w->attends = true;
     status = gather(w, error);
     if (w->config.counted)
         w->change = 0;

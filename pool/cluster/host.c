@@ -230,11 +230,13 @@ void mp__host_tick(mp__workers *w, mp__host *host)
     host->silent = host->wire.heard ? 0 : host->silent + 1;
     host->wire.heard = false;
     if (host->silent > (host->state == MP__HOST_UP ? SILENT_MAX : OPENING_MAX)) {
-        mp__host_vanish(w, host, MP_ELOST, "nothing was heard from it for 5 seconds");
+        char why[64];
+        snprintf(why, sizeof why, "nothing was heard from it for %u seconds", host->silent - 1);
+        mp__host_vanish(w, host, MP_ELOST, why);
         return;
     }
     if (!host->wire.said)
-        mp__wire_put(&host->wire, &(mp__wire_head){.kind = MP__WIRE_PING}, NULL, 0);
+        mp__wire_put(&host->wire, &(mp__wire_head){.kind = MP__WIRE_PING, .flag = 1}, NULL, 0);
     host->wire.said = false;
     mp__host_write(w, host);
 }

@@ -62,6 +62,7 @@ struct mp__workers {
     uint32_t owing; /* slots that owe something */
     bool owed;      /* the descriptor says so */
     bool spun, local_done, polled;
+    bool attends; /* in the hall */
 };
 
 /* Its descriptor is readable, until `next` has been round. */

@@ -175,6 +175,23 @@ CHECK(together, what_tasks_start__is_not_told_to_be_an_agent)
     span_end();
 }
 
+/* It has all connections that were there when it was forked. */
+CHECK(together, a_child_of_the_program__keeps_no_agent)
+{
+    span("0,agents=1,local=1", 1);
+    mp_pool *pool = SPANNING(.spin = 0);
+    expect_right(pool);
+    pid_t child = proc_fork();
+    if (child == 0)
+        for (;;)
+            pause();
+    spanning_end(&pool);
+    span_end();
+    cr_assert(proc_lives(child));
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 /* As a launcher's plugin has it: connections come through a door, from a process that was told its rank. */
 CHECK(together, connections_through_a_door__are_as_good)
 {
