@@ -192,6 +192,30 @@ CHECK(together, a_child_of_the_program__keeps_no_agent)
     waitpid(child, NULL, 0);
 }
 
+static bool nobody(uint64_t id, const void *of)
+{
+    (void)id;
+    (void)of;
+    return false;
+}
+
+/* It was being told of that pool: the root is there still. */
+CHECK(together, an_agent_whose_pool_is_gone_before_it_is_open__serves_the_next)
+{
+    mp__guest *guest = NULL;
+    span("0,agents=1,local=0", 1);
+    for (int i = 0; i < 3; i++) {
+        cr_assert(SOON((mp__hall_turn(), (guest = mp__hall_take(nobody, NULL)))));
+        mp__wire_put(&guest->wire, &(mp__wire_head){.kind = MP__WIRE_HOOK}, "abc", 3);
+        mp__wire_write(&guest->wire);
+        mp__guest_free(guest);
+    }
+    mp_pool *pool = SPANNING(.processes = 1);
+    expect_right(pool);
+    spanning_end(&pool);
+    span_end();
+}
+
 /* As a launcher's plugin has it: connections come through a door, from a process that was told its rank. */
 CHECK(together, connections_through_a_door__are_as_good)
 {
