@@ -1,10 +1,11 @@
 /* An agent: keeps one spare connection at the root, and a thread for each pool that has taken one (session.c).
  *
  * The main thread connects, shows who it is, and waits until a pool wants that connection; then a session gets it, and the next is
- * offered. When the root has gone (its end is the end of the spare connection, and of the others) it waits for the sessions to end, which
- * takes them moments, and leaves. Nothing of the user's runs in this process, but what stands before mp_main. */
+ * offered. When the root has gone (its end is the end of the spare connection, and of the others; or it has grown silent) it waits for the
+ * sessions to end, which takes them moments, and leaves. Nothing of the user's runs in this process, but what stands before mp_main. */
 #include "pool/cluster/agent.h"
 #include "pool/clock.h"
+#include "pool/cluster/hall.h"
 #include "pool/cluster/secret.h"
 #include "pool/cluster/session.h"
 #include "pool/cpu.h"
@@ -18,6 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { LOOK_MS = 1000, FOR_EVER = -1 };
+#define TRY_LEAST_NS 2000000000u /* for an address to answer, however little time there is, */
+#define TRY_MOST_NS 10000000000u /* or much */
 
 /* Where connections come from. */
 typedef struct source {
@@ -36,7 +41,8 @@ static unsigned sessions;
 
 /* --- connections ----------------------------------------------------------------------------------------------------------- */
 
-/* The system sees to it that a root whose host has gone is missed, though nothing is said. */
+/* The system sees to it that a root whose host has gone is missed, though nothing is said. It is given no time for what was sent
+ * (TCP_USER_TIMEOUT): a root that is stopped, and has no room for more, would be missed for that, too. */
 static void set_up(int fd)
 {
     const int options[][3] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
@@ -48,18 +54,46 @@ static void set_up(int fd)
         setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
 }
 
-static int connect_one(const struct addrinfo *address)
+/* 0: it is connected, or why not. A host that drops what comes to it would be waited for for minutes. */
+static int finish_connecting(int fd, uint64_t deadline)
 {
-    int fd = mp__above_standard(socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (fd < 0 || connect(fd, address->ai_addr, address->ai_addrlen) == 0)
+    int failed = 0;
+    socklen_t size = sizeof failed;
+    for (;;) {
+        uint64_t now = mp__now();
+        if (now >= deadline)
+            return ETIMEDOUT;
+        int ready = poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, (int)((deadline - now) / 1000000) + 1);
+        if (ready < 0 && errno != EINTR)
+            return errno;
+        if (ready > 0)
+            return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &size) < 0 ? errno : failed;
+    }
+}
+
+static int connect_one(const struct addrinfo *address, uint64_t deadline)
+{
+    int fd = mp__above_standard(socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (fd < 0)
         return fd;
-    int failed = errno;
+    int failed = connect(fd, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
+    if (failed == EINPROGRESS || failed == EINTR)
+        failed = finish_connecting(fd, deadline);
+    if (!failed)
+        return fd;
     close(fd);
     errno = failed;
     return -1;
 }
 
-static int connect_to(const char *text)
+/* As long for each of its addresses as is left, within bounds: the next one may answer. */
+static uint64_t try_until(uint64_t deadline)
+{
+    const uint64_t now = mp__now(), least = now + TRY_LEAST_NS, most = now + TRY_MOST_NS;
+    return deadline < least ? least : deadline < most ? deadline : most;
+}
+
+static int connect_to(const char *text, uint64_t deadline)
 {
     char host[256] = "127.0.0.1";
     const char *colon = strrchr(text, ':'), *port = colon ? colon + 1 : text;
@@ -72,7 +106,7 @@ static int connect_to(const char *text)
     if (getaddrinfo(host, port, &hints, &found))
         return -1;
     for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
-        fd = connect_one(at);
+        fd = connect_one(at, try_until(deadline));
     freeaddrinfo(found);
     if (fd >= 0)
         set_up(fd);
@@ -103,9 +137,9 @@ static int pass_through(int door)
     return -1;
 }
 
-static int connect_once(const source *from)
+static int connect_once(const source *from, uint64_t deadline)
 {
-    return from->address ? connect_to(from->address) : pass_through(from->door);
+    return from->address ? connect_to(from->address, deadline) : pass_through(from->door);
 }
 
 /* A root that has been there once does not come again. */
@@ -113,7 +147,7 @@ static int connect_patiently(const source *from, bool first)
 {
     uint64_t deadline = mp__now() + (first ? from->wait_ns : 0);
     int fd;
-    while ((fd = connect_once(from)) < 0 && mp__now() < deadline)
+    while ((fd = connect_once(from, deadline)) < 0 && mp__now() < deadline)
         poll(NULL, 0, 100);
     if (fd < 0 && first)
         fprintf(stderr, "millpond: this agent cannot reach %s: %s\n", from->address ? from->address : "rank 0",
@@ -140,22 +174,20 @@ static void greet(mp__wire *wire, uint64_t asked, uint64_t nonce, int rank)
     (void)mp__wire_write(wire);
 }
 
-static bool await_readable(int fd)
+/* False: that cannot be waited for. */
+static bool await_readable(int fd, int ms)
 {
-    while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1) < 0)
-        if (errno != EINTR)
-            return false;
-    return true;
+    return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, ms) >= 0 || errno == EINTR;
 }
 
-/* False: it was none. */
+/* False: it was none. The root looks at who comes only when it has a pool, whenever that may be. */
 static bool answer_challenge(mp__wire *wire, uint64_t nonce, int rank)
 {
     mp__wire_head head;
     const uint8_t *bytes;
     mp__challenge asked;
     while (!mp__wire_next(wire, &head, &bytes)) {
-        if (wire->over || !await_readable(wire->fd))
+        if (wire->over || !await_readable(wire->fd, FOR_EVER))
             return false;
         (void)mp__wire_read(wire);
     }
@@ -202,29 +234,38 @@ static void begin_session(mp__session *session)
     pthread_mutex_unlock(&lock);
 }
 
-/* Offers a connection until a pool wants it. False: the root has gone, or does not want us. */
-static bool offer(const source *from, bool first)
+/* NULL: the root has gone, or never was there. */
+static mp__session *greeted_session(const source *from, bool first)
 {
     int fd = connect_patiently(from, first);
     uint64_t nonce = mp__secret_nonce();
     mp__wire wire;
-    bool over = false;
     if (fd < 0)
-        return false;
+        return NULL;
     mp__wire_init(&wire, fd);
-    if (!answer_challenge(&wire, nonce, from->rank)) {
-        mp__wire_fini(&wire);
+    if (answer_challenge(&wire, nonce, from->rank))
+        return mp__session_make(&wire, nonce, !from->address);
+    mp__wire_fini(&wire);
+    return NULL;
+}
+
+/* Offers a connection until a pool wants it. False: the root has gone, or does not want us. */
+static bool offer(const source *from, bool first)
+{
+    mp__offer what;
+    mp__session *session = greeted_session(from, first);
+    if (!session)
         return false;
-    }
-    mp__session *session = mp__session_make(&wire, nonce, !from->address);
-    while (session && !mp__session_is_wanted(session, &over) && !over)
-        if (!await_readable(mp__session_fd(session)))
-            over = true;
-    if (session && !over)
+    while ((what = mp__session_hear_offer(session)) == MP__OFFER_WAITS)
+        if (!await_readable(mp__session_fd(session), LOOK_MS))
+            break;
+    if (what == MP__OFFER_WANTED)
         begin_session(session);
-    else if (session)
+    else
         mp__session_free(session);
-    return session && !over;
+    if (what == MP__OFFER_SILENT)
+        mp__hall_note_loss();
+    return what == MP__OFFER_WANTED || what == MP__OFFER_AGAIN;
 }
 
 static int serve(const source *from)

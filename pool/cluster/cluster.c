@@ -179,7 +179,7 @@ static void stop(mp__workers *w, uint32_t slot)
 {
     mp__remote *remote = mp__remote_at(w, slot);
     if (remote)
-        mp__remote_tell(w, remote, MP__WIRE_STOP, 0);
+        mp__remote_stop(w, remote);
     else
         LOCAL->stop(w->local, slot);
 }
@@ -305,6 +305,8 @@ static bool next_change(mp__workers *w, mp__event *event)
 
 static bool next_owed(mp__workers *w, mp__event *event)
 {
+    for (uint32_t i = 0; i < w->host_count; i++)
+        mp__host_resume(w, w->hosts[i]);
     if (next_lost(w, event) || next_writable(w, event) || next_change(w, event))
         return true;
     pay(w);
@@ -327,6 +329,7 @@ static void tick(mp__workers *w)
     (void)got;
     for (uint32_t i = 0; i < w->host_count; i++)
         mp__host_tick(w, w->hosts[i]);
+    mp__hall_tick();
     mp__hosts_take(w); /* another pool may have let somebody in */
 }
 
@@ -388,6 +391,8 @@ static mp_status grow(mp__workers *w, uint32_t slots)
 
 static void close_all(mp__workers *w)
 {
+    if (w->attends)
+        mp__hall_leave();
     if (w->local)
         LOCAL->close(w->local);
     for (uint32_t i = 0; i < w->host_count; i++)
@@ -462,17 +467,19 @@ static mp_status gather(mp__workers *w, mp_error *error)
     const mp__hall_terms terms = mp__hall_get_terms();
     mp_error refusal = {.status = MP_OK};
     uint64_t deadline = mp__now() + (uint64_t)terms.wait_s * 1000000000u;
+    (void)mp__hall_take_refusal(&refusal); /* of who came to a pool before this one */
+    refusal.status = MP_OK;
     for (;;) {
         mp__event event;
         look_at_sockets(w);
         mp__hosts_take(w);
         for (uint32_t i = 0; i < w->host_count; i++)
             (void)mp__host_next(w, w->hosts[i], &event);
+        if (count_up(w) >= terms.agents)
+            return MP_OK;
         mp_status status = find_unfit(w, &refusal, error);
         if (status)
             return status;
-        if (count_up(w) >= terms.agents)
-            return MP_OK;
         if (mp__now() >= deadline)
             return too_few(w, &terms, &refusal, error);
         poll(&(struct pollfd){.fd = w->epoll, .events = POLLIN}, 1, 100);
@@ -487,6 +494,8 @@ static mp_status count_workers(mp__workers *w, mp_error *error)
     if (status)
         return status;
     w->local_cpus = terms.local >= 0 ? (uint32_t)terms.local : (uint32_t)cpus;
+    mp__hall_attend();
+    w->attends = true;
     status = gather(w, error);
     mp__cluster_owe(w);
     return status;

@@ -7,6 +7,7 @@
  * `lock` guards all of it, is taken behind a pool's lock, and never held while anything blocks. A child that the program forks has no
  * hall, and does not look at the lock, which may have been held at that moment: `owner` says so. */
 #include "pool/cluster/hall.h"
+#include "pool/clock.h"
 #include "pool/cluster/secret.h"
 #include "pool/failure.h"
 #include "pool/process/protocol.h"
@@ -23,7 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUESTS_MAX = 4096, WAIT_S = 60 };
+/* Nobody stays who does not say who he is, and only so many of them wait at a time: the others in the system's queue. */
+enum { GUESTS_MAX = 4096, STRANGERS_MAX = 256, WAIT_S = 60, SILENT_MAX = 30 };
+#define GREETING_NS 10000000000u
+#define TICK_NS 900000000u /* several pools may tick */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* atomic */
@@ -39,7 +43,9 @@ static struct {
     int port;
     mp__hall_terms terms;
     mp__guest *guests;
-    uint32_t count;
+    uint32_t count, strangers; /* all; who have not greeted */
+    uint32_t pools;            /* that tick */
+    uint64_t ticked_at;
     mp_error refusal; /* of the last one who was sent away */
     mp_error never;   /* why there is none */
 } hall;
@@ -76,22 +82,24 @@ static void let_in(int fd)
     }
     mp__wire_init(&guest->wire, fd);
     guest->nonce = mp__secret_nonce();
+    guest->since = mp__now();
     guest->next = hall.guests;
     hall.guests = guest;
     hall.count++;
+    hall.strangers++;
     challenge(guest);
 }
 
 /* It would be readable for ever. */
 static void look_away(void)
 {
-    if (errno == EAGAIN || errno == EINTR || hall.shut)
+    if (hall.shut)
         return;
     hall.shut = true;
     mp__system.epoll_ctl(hall.epoll, EPOLL_CTL_DEL, hall.door, NULL);
 }
 
-/* In a second there may be descriptors again. A door that has ended stays so. */
+/* In a second there may be descriptors again, or room for strangers. A door that has ended stays so. */
 static void look_again(void)
 {
     struct epoll_event event = {.events = EPOLLIN};
@@ -99,12 +107,28 @@ static void look_again(void)
         hall.shut = mp__system.epoll_ctl(hall.epoll, EPOLL_CTL_ADD, hall.door, &event) < 0;
 }
 
+/* The system misses who has gone without a word. */
+static void set_up(int fd)
+{
+    const int options[][3] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                              {IPPROTO_TCP, TCP_NODELAY, 1},
+                              {IPPROTO_TCP, TCP_KEEPIDLE, 5},
+                              {IPPROTO_TCP, TCP_KEEPINTVL, 2},
+                              {IPPROTO_TCP, TCP_KEEPCNT, 3}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
+}
+
 static void accept_all(void)
 {
-    int fd;
     look_again();
-    while ((fd = accept4(hall.door, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    while (hall.strangers < STRANGERS_MAX) {
+        int fd = accept4(hall.door, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (fd < 0)
+            break;
+        set_up(fd);
         let_in(mp__above_standard(fd));
     }
     look_away();
@@ -123,8 +147,8 @@ static void receive_all(void)
         struct msghdr packet = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
         ssize_t got = mp__system.recvmsg(hall.door, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (got <= 0) {
-            errno = got ? errno : EPIPE;
-            look_away();
+            if (!got || (errno != EAGAIN && errno != EINTR))
+                look_away();
             return;
         }
         struct cmsghdr *head = CMSG_FIRSTHDR(&packet);
@@ -136,6 +160,14 @@ static void receive_all(void)
 }
 
 /* --- who they are -------------------------------------------------------------------------------------------------------- */
+
+/* Says whether there is a pool that goes on doing so. */
+static void ping(mp__guest *guest)
+{
+    if (!hall.pools || !mp__wire_waiting(&guest->wire))
+        mp__wire_put(&guest->wire, &(mp__wire_head){.kind = MP__WIRE_PING, .flag = hall.pools > 0}, NULL, 0);
+    (void)mp__wire_write(&guest->wire);
+}
 
 static bool refuse(mp__guest *guest, const char *host, mp_status status, const char *why)
 {
@@ -166,10 +198,13 @@ static bool admit(mp__guest *guest, const mp__wire_head *head, const uint8_t *by
         return refuse(guest, said->host, MP_EINVAL, "it does not know the secret: set the same MILLPOND_SECRET for both");
     if (!said->cpus || said->cpus > 100000)
         said->cpus = 1;
+    hall.strangers--;
+    if (hall.pools)
+        ping(guest);
     return guest->greeted = true;
 }
 
-/* False: it has left, or has to. Who was let in has nothing more to say. */
+/* False: it has left, or has to. Who was let in has nothing more to say but that it is there. */
 static bool hear(mp__guest *guest)
 {
     mp__wire_head head;
@@ -177,9 +212,11 @@ static bool hear(mp__guest *guest)
     mp__wire_read(&guest->wire);
     mp__wire_write(&guest->wire);
     while (mp__wire_next(&guest->wire, &head, &bytes))
-        if (guest->greeted || !admit(guest, &head, bytes))
+        if (guest->greeted ? head.kind != MP__WIRE_PING : !admit(guest, &head, bytes))
             return false;
-    return !guest->wire.over;
+    if (!guest->greeted && mp__now() - guest->since > GREETING_NS)
+        return false;
+    return !guest->wire.over && guest->silent <= SILENT_MAX;
 }
 
 static void turn(void)
@@ -196,8 +233,29 @@ static void turn(void)
         }
         *at = guest->next;
         hall.count--;
+        hall.strangers -= !guest->greeted;
         unwatch(guest);
         mp__guest_free(guest);
+    }
+}
+
+static void ping_all(void)
+{
+    for (mp__guest *guest = hall.guests; guest; guest = guest->next)
+        if (guest->greeted)
+            ping(guest);
+}
+
+/* Where they come through a door nothing tells that one has gone. */
+static void tick(void)
+{
+    if (mp__now() - hall.ticked_at < TICK_NS)
+        return;
+    hall.ticked_at = mp__now();
+    ping_all();
+    for (mp__guest *guest = hall.guests; guest; guest = guest->next) {
+        guest->silent = guest->wire.heard || !hall.is_door ? 0 : guest->silent + 1;
+        guest->wire.heard = false;
     }
 }
 
@@ -230,6 +288,32 @@ void mp__hall_turn(void)
     if (!enter())
         return;
     turn();
+    leave();
+}
+
+void mp__hall_attend(void)
+{
+    if (!enter())
+        return;
+    hall.pools++;
+    leave();
+}
+
+void mp__hall_leave(void)
+{
+    if (!enter())
+        return;
+    if (hall.pools && --hall.pools == 0)
+        ping_all();
+    leave();
+}
+
+void mp__hall_tick(void)
+{
+    if (!enter())
+        return;
+    turn(); /* what was said comes first: it may be us who were away */
+    tick();
     leave();
 }
 
@@ -470,6 +554,7 @@ void mp__hall_close(void)
     mp__guest *guest;
     if (!enter())
         return;
+    shutdown(hall.door, SHUT_RDWR); /* first: then nobody comes again; and a child that was forked may have it, too */
     while ((guest = hall.guests)) {
         hall.guests = guest->next;
         mp__guest_free(guest);

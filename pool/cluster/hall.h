@@ -8,6 +8,8 @@ typedef struct mp__guest {
     mp__wire wire;
     uint64_t nonce; /* that it was given */
     bool greeted;
+    uint64_t since;  /* when it came */
+    unsigned silent; /* seconds in which nothing came */
     mp__greeting greeting;
 } mp__guest;
 
@@ -21,7 +23,7 @@ typedef struct mp__hall_terms {
 mp_status mp__hall_open(const char *text, mp_error *error);
 /* The same over a door (tunnel.h), which is taken, with agents behind it. */
 mp_status mp__hall_open_door(int door, uint32_t agents, mp_error *error);
-/* An agent that was there has been lost; and whether one has. */
+/* An agent that was there, or the root, has been lost; and whether one has. */
 void mp__hall_note_loss(void);
 bool mp__hall_has_lost(void);
 /* Nobody comes any more, and who waits is sent away. */
@@ -40,10 +42,14 @@ int mp__hall_port(void);
 int mp__hall_fd(void);
 /* Lets in who has come. Never blocks. */
 void mp__hall_turn(void);
+/* A pool is there, which calls mp__hall_tick each second; or it is no more. Who waits is told whether to expect to hear anything. */
+void mp__hall_attend(void);
+void mp__hall_leave(void);
+void mp__hall_tick(void);
 /* One who waits and whose agent is none of these; given. NULL: there is none. `in` and what is owed to the hall are settled. */
 mp__guest *mp__hall_take(bool (*known)(uint64_t agent, const void *of), const void *of);
 void mp__guest_free(mp__guest *guest);
-/* The last one who was sent away, and why: MP_OK, nobody; and forgets it. */
+/* The last one who was sent away since that was asked last, and why: MP_OK, nobody. */
 mp_status mp__hall_take_refusal(mp_error *error);
 
 #endif

@@ -145,6 +145,7 @@ void mp__host_vanish(mp__workers *w, mp__host *host, mp_status status, const cha
     mp__wire_fini(&host->wire);
     host->feeding = NULL;
     host->left = 0;
+    host->has_room = false;
     w->gone += host->lives > 0;
     mp__cluster_owe(w);
 }
@@ -170,8 +171,14 @@ static void wait_for_room(mp__workers *w, mp__host *host, bool waits)
 /* One that cannot be written to has said all that it will: its end is found where that is read. */
 void mp__host_write(mp__workers *w, mp__host *host)
 {
-    if (host->state != MP__HOST_GONE)
-        wait_for_room(w, host, mp__wire_write(&host->wire));
+    bool waited = host->waits;
+    if (host->state == MP__HOST_GONE)
+        return;
+    wait_for_room(w, host, mp__wire_write(&host->wire));
+    if (!waited || host->waits || !host->lives)
+        return;
+    host->has_room = true;
+    mp__cluster_owe(w);
 }
 
 static void flush_all(mp__workers *w, const mp__host *host)
@@ -183,15 +190,22 @@ static void flush_all(mp__workers *w, const mp__host *host)
     }
 }
 
+/* Whoever has made room: not only an event of the socket, but as well a message to one life, behind which another's items wait that has
+ * nothing under way, and so will hear nothing. What one of them writes here may make room once more. */
+void mp__host_resume(mp__workers *w, mp__host *host)
+{
+    while (host->has_room) {
+        host->has_room = false;
+        flush_all(w, host);
+    }
+}
+
 void mp__host_ready(mp__workers *w, mp__host *host, uint32_t events)
 {
     if (host->state == MP__HOST_GONE)
         return;
-    if (events & EPOLLOUT) {
+    if (events & EPOLLOUT)
         mp__host_write(w, host);
-        if (!host->waits)
-            flush_all(w, host);
-    }
     if (events & ~(uint32_t)EPOLLOUT)
         (void)mp__wire_read(&host->wire);
 }
@@ -204,11 +218,13 @@ void mp__host_tick(mp__workers *w, mp__host *host)
     host->silent = host->wire.heard ? 0 : host->silent + 1;
     host->wire.heard = false;
     if (host->silent > (host->state == MP__HOST_UP ? SILENT_MAX : OPENING_MAX)) {
-        mp__host_vanish(w, host, MP_ELOST, "nothing was heard from it for 5 seconds");
+        char why[64];
+        snprintf(why, sizeof why, "nothing was heard from it for %u seconds", host->silent - 1);
+        mp__host_vanish(w, host, MP_ELOST, why);
         return;
     }
     if (!host->wire.said)
-        mp__wire_put(&host->wire, &(mp__wire_head){.kind = MP__WIRE_PING}, NULL, 0);
+        mp__wire_put(&host->wire, &(mp__wire_head){.kind = MP__WIRE_PING, .flag = 1}, NULL, 0);
     host->wire.said = false;
     mp__host_write(w, host);
 }

@@ -44,6 +44,11 @@ void mp__passage_reset(mp__passage *passage)
     mp__frame_reader_init(&passage->reader, kinds, MP_ITEM_SIZE_MAX);
 }
 
+bool mp__passage_is_through(const mp__passage *passage)
+{
+    return passage->taken == passage->waiting.size && mp__frame_reader_whole(&passage->reader);
+}
+
 /* How many items are in these frames, which are of one kind. */
 static size_t count_items(const mp__frame *frame, size_t frames)
 {

@@ -14,6 +14,8 @@ typedef struct mp__passage {
     mp__frame_reader reader;
     uint64_t credit; /* bytes that went into the reader, and the root has not been told */
     bool bad;        /* what came is no stream of items */
+    bool ending;     /* the worker was told to end at once */
+    bool stopping;   /* the worker is to leave behind all that is here */
 } mp__passage;
 
 void mp__passage_begin(mp__passage *passage, uint32_t generation);
@@ -22,6 +24,8 @@ void mp__passage_fini(mp__passage *passage);
 bool mp__passage_add(mp__passage *passage, const void *bytes, size_t size);
 /* What is on its way is not wanted any more; the next byte begins a frame. */
 void mp__passage_reset(mp__passage *passage);
+/* True: all that came has been given to the worker. */
+bool mp__passage_is_through(const mp__passage *passage);
 /* Gives the worker what it has room for. */
 void mp__passage_pump(mp__passage *passage, const mp__backend *kind, mp__workers *workers, uint32_t slot);
 

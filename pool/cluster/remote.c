@@ -120,8 +120,19 @@ void mp__remote_flush(mp__workers *w, mp__remote *remote)
         mp__wire_commit(&host->wire, &head, size);
         remote->flying += size;
     }
+    if (remote->stopping && !mp__outbox_size(outbox)) {
+        const mp__wire_head stop = head_of(remote, MP__WIRE_STOP, 0);
+        remote->stopping = false;
+        mp__wire_put(&host->wire, &stop, NULL, 0);
+    }
     mp__host_write(w, host);
     tell_room(w, remote);
+}
+
+void mp__remote_stop(mp__workers *w, mp__remote *remote)
+{
+    remote->stopping = true;
+    mp__remote_flush(w, remote);
 }
 
 void mp__remote_disown(mp__remote *remote)
@@ -137,6 +148,7 @@ void mp__remote_recall(mp__workers *w, mp__remote *remote)
     remote->link.has_run = false;
     remote->recalling = true;
     mp__remote_tell(w, remote, MP__WIRE_RECALL, 0);
+    mp__remote_flush(w, remote); /* nothing stands before a STOP any more */
 }
 
 /* --- coming --------------------------------------------------------------------------------------------------------------- */

@@ -2,8 +2,8 @@
  *
  * One thread each, which does nothing else and runs nothing of the user's; it owns the connection, the backend and what is on its way to
  * workers. It decides nothing but what it must: it reads always, for the root has credit for each life; it takes no events while much
- * waits to be written, so that workers wait; it says PING each second. It ends when the connection does, when ten seconds have passed in
- * which nothing came, or when its backend is broken; then its workers are ended, whatever they do.
+ * waits to be written, so that workers wait; it says PING each second. It ends when the connection does, when nothing has come for long, or
+ * when its backend is broken; then its workers are ended, whatever they do.
  *
  * The root is believed as far as it cannot hurt: numbers of slots and places are looked at, frames are the reader's. */
 #include "pool/cluster/session.h"
@@ -24,7 +24,12 @@
 #include <string.h>
 
 #define KIND (&mp__process_backend)
-enum { TICK_NS = 1000000000, SILENT_MAX = 10, EVENTS_MAX = 256, SLOTS_MAX = 200000 };
+enum { TICK_NS = 1000000000, EVENTS_MAX = 256, SLOTS_MAX = 200000 };
+
+/* Seconds of silence after which the root has gone. The system tells of the end of a TCP connection, but not while a child that the
+ * program has forked has it open, or where a cable was pulled; and a root that is stopped, or in a debugger, says nothing either. Nobody
+ * tells of the end of a rank of an MPI; a spare connection is given up after the others. */
+enum { SILENT_MAX = 600, SILENT_MPI = 10, SILENT_SPARE_MPI = 20 };
 
 /* What workers run first or last: its input comes as a frame, and is a value here. */
 typedef struct told_hook {
@@ -48,6 +53,8 @@ struct mp__session {
     mp__passage *passages; /* by slot */
     uint64_t ticked_at;
     unsigned silent;
+    bool is_taken; /* a pool has begun to tell of itself */
+    bool attended; /* the root says something each second */
 };
 
 mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted)
@@ -60,6 +67,7 @@ mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted)
     s->wire = *wire;
     s->nonce = nonce;
     s->trusted = trusted;
+    s->ticked_at = mp__now();
     for (int i = 0; i < 2; i++)
         mp__frame_reader_init(&s->hooks[i].reader, 1u << MP__INIT, MP_ITEM_SIZE_MAX);
     return s;
@@ -123,10 +131,14 @@ static void complain(const mp__wire_head *head, const uint8_t *bytes)
 
 static bool hear_early(mp__session *s, const mp__wire_head *head, const uint8_t *bytes)
 {
-    if (head->kind == MP__WIRE_HOOK)
+    if (head->kind == MP__WIRE_HOOK) {
+        s->is_taken = true;
         return take_hook_piece(s, head, bytes);
-    if (head->kind == MP__WIRE_PING)
+    }
+    if (head->kind == MP__WIRE_PING) {
+        s->attended = head->flag;
         return true;
+    }
     if (head->kind == MP__WIRE_REFUSED)
         complain(head, bytes);
     if (head->kind != MP__WIRE_OPEN || head->size != sizeof s->opening)
@@ -136,19 +148,36 @@ static bool hear_early(mp__session *s, const mp__wire_head *head, const uint8_t 
     return s->wanted;
 }
 
-bool mp__session_is_wanted(mp__session *s, bool *over)
+/* A second has passed, by our own clock: one that was stopped for an hour counts as one. True: it was silent in so many. */
+static bool tick(mp__session *s, unsigned most)
+{
+    uint64_t now = mp__now();
+    if (now - s->ticked_at < TICK_NS)
+        return false;
+    s->ticked_at = now;
+    s->silent = s->wire.heard ? 0 : s->silent + 1;
+    s->wire.heard = false;
+    if (!s->wire.said && !mp__wire_waiting(&s->wire))
+        mp__wire_put(&s->wire, &(mp__wire_head){.kind = MP__WIRE_PING}, NULL, 0);
+    s->wire.said = false;
+    return s->silent > most;
+}
+
+mp__offer mp__session_hear_offer(mp__session *s)
 {
     mp__wire_head head;
     const uint8_t *bytes;
     (void)mp__wire_read(&s->wire);
-    (void)mp__wire_write(&s->wire);
     while (!s->wanted && mp__wire_next(&s->wire, &head, &bytes))
-        if (!hear_early(s, &head, bytes)) {
-            *over = true;
-            return false;
-        }
-    *over = !s->wanted && s->wire.over;
-    return s->wanted;
+        if (!hear_early(s, &head, bytes))
+            return MP__OFFER_OVER;
+    if (s->wanted)
+        return MP__OFFER_WANTED;
+    if (s->wire.over)
+        return s->is_taken && !s->wire.bad ? MP__OFFER_AGAIN : MP__OFFER_OVER;
+    bool silent = tick(s, s->trusted ? SILENT_SPARE_MPI : SILENT_MAX);
+    (void)mp__wire_write(&s->wire);
+    return silent && s->attended ? MP__OFFER_SILENT : MP__OFFER_WAITS;
 }
 
 /* --- opening --------------------------------------------------------------------------------------------------------------- */
@@ -293,7 +322,14 @@ static void recall(mp__session *s, mp__passage *passage, uint32_t slot)
 static void end_item(mp__session *s, const mp__wire_head *head)
 {
     bool ended = KIND->end(s->workers, head->slot, head->number) == MP__END_YES;
+    s->passages[head->slot].ending |= ended;
     tell(s, head, MP__WIRE_ENDED, head->number, ended);
+}
+
+static void end_life(mp__session *s, mp__passage *passage, const mp__wire_head *head)
+{
+    passage->ending = true;
+    KIND->kill(s->workers, head->slot, head->number);
 }
 
 static void say_progress(mp__session *s, const mp__wire_head *head)
@@ -314,8 +350,8 @@ static void hear_life(mp__session *s, const mp__wire_head *head, const uint8_t *
     case MP__WIRE_CANCEL: KIND->cancel(s->workers, head->slot); break;
     case MP__WIRE_WATCH: say_progress(s, head); break;
     case MP__WIRE_END: end_item(s, head); break;
-    case MP__WIRE_STOP: KIND->stop(s->workers, head->slot); break;
-    case MP__WIRE_KILL: KIND->kill(s->workers, head->slot, head->number); break;
+    case MP__WIRE_STOP: passage->stopping = true; break; /* pump_all: at once, if nothing is on its way */
+    case MP__WIRE_KILL: end_life(s, passage, head); break;
     case MP__WIRE_LOOK: KIND->look(s->workers); break;
     default: s->over = true;
     }
@@ -370,6 +406,16 @@ static void put_report(mp__session *s, const mp__event *event, mp__wire_kind kin
     mp__wire_report_put(&s->wire, head_of(event, kind), event);
 }
 
+/* It "goes on" where there was no memory to tell it, but what was on its way to it is gone: what it has left to run is not what the root
+ * believes, and its results would be taken for those of other items. */
+static void tell_recalled(mp__session *s, const mp__event *event)
+{
+    const mp__wire_head head = head_of(event, MP__WIRE_RECALLED);
+    if (event->started == UINT64_MAX && !s->passages[event->slot].ending)
+        KIND->kill(s->workers, event->slot, true);
+    tell(s, &head, MP__WIRE_RECALLED, event->started, false);
+}
+
 static void lose(mp__session *s, const mp__event *event, mp__wire_kind kind)
 {
     put_report(s, event, kind);
@@ -390,7 +436,7 @@ static void tell_event(mp__session *s, const mp__event *event)
             put_report(s, event, MP__WIRE_FAILED);
         break;
     case MP__EV_WRITABLE: break; /* it is pumped behind this */
-    case MP__EV_RECALLED: tell(s, &head, MP__WIRE_RECALLED, event->started, false); break;
+    case MP__EV_RECALLED: tell_recalled(s, event); break;
     case MP__EV_LOST: lose(s, event, MP__WIRE_LOST); break;
     case MP__EV_NONSENSE: put_report(s, event, MP__WIRE_NONSENSE); break;
     case MP__EV_SPENT: put_report(s, event, MP__WIRE_SPENT); break;
@@ -436,23 +482,11 @@ static void pump_all(mp__session *s)
         give_credit(s, passage, i);
         if (passage->bad)
             s->over = true;
+        if (passage->stopping && mp__passage_is_through(passage)) {
+            passage->stopping = false;
+            KIND->stop(s->workers, i);
+        }
     }
-}
-
-/* A second has passed, by our own clock: one that was stopped for an hour counts as one. */
-static void tick(mp__session *s)
-{
-    uint64_t now = mp__now();
-    if (now - s->ticked_at < TICK_NS)
-        return;
-    s->ticked_at = now;
-    s->silent = s->wire.heard ? 0 : s->silent + 1;
-    s->wire.heard = false;
-    if (s->silent > SILENT_MAX)
-        s->over = true;
-    if (!s->wire.said)
-        mp__wire_put(&s->wire, &(mp__wire_head){.kind = MP__WIRE_PING}, NULL, 0);
-    s->wire.said = false;
 }
 
 static void sleep_until_something(mp__session *s, bool more)
@@ -467,7 +501,7 @@ static void sleep_until_something(mp__session *s, bool more)
 
 static void serve(mp__session *s)
 {
-    s->ticked_at = mp__now();
+    s->silent = 0;
     while (!s->over) {
         mp__wire_head head;
         const uint8_t *bytes;
@@ -479,7 +513,7 @@ static void serve(mp__session *s)
         if (s->wire.over)
             return;
         sleep_until_something(s, more);
-        tick(s);
+        s->over |= tick(s, s->trusted ? SILENT_MPI : SILENT_MAX);
     }
     (void)mp__wire_write(&s->wire);
 }

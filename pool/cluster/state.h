@@ -17,6 +17,7 @@ typedef struct mp__host {
     uint32_t cpus, lives;
     unsigned silent;      /* seconds in which nothing came */
     bool waits;           /* for room in its socket */
+    bool has_room;        /* again, and its lives have not been told */
     mp_error why;         /* OPENING, GONE: what is wrong with it */
     mp__wire_texts texts; /* of evidence that comes next */
     bool texts_told;
@@ -33,6 +34,7 @@ typedef struct mp__remote {
     uint64_t flying; /* bytes that were sent and not passed on */
     uint64_t results;
     bool recalling, watching, full, owes_writable;
+    bool stopping; /* it is to leave, and has not been told: there is something in the outbox that comes first */
     uint64_t asked_at, ending; /* when it was asked last how far it is; which item is to be ended */
     mp__frame_reader reader;
     mp__frame frame;
@@ -59,6 +61,7 @@ struct mp__workers {
     uint32_t owing; /* slots that owe something */
     bool owed;      /* the descriptor says so */
     bool spun, local_done, polled;
+    bool attends; /* in the hall */
 };
 
 /* Its descriptor is readable, until `next` has been round. */
@@ -66,8 +69,9 @@ void mp__cluster_owe(mp__workers *w);
 
 /* host.c. Takes the guest; false: no memory, and it is sent away. */
 bool mp__host_add(mp__workers *w, mp__guest *guest);
-/* Writes what it can. */
+/* Writes what it can. Where that makes room its lives go on when mp__host_resume is called, which is owed then. */
 void mp__host_write(mp__workers *w, mp__host *host);
+void mp__host_resume(mp__workers *w, mp__host *host);
 /* Its socket is readable, or can be written to. */
 void mp__host_ready(mp__workers *w, mp__host *host, uint32_t events);
 /* The next event of what it has sent. */
@@ -93,6 +97,8 @@ bool mp__remote_has_room(const mp__remote *remote);
 void mp__remote_tell(mp__workers *w, mp__remote *remote, mp__wire_kind kind, uint64_t number);
 void mp__remote_flush(mp__workers *w, mp__remote *remote);
 void mp__remote_recall(mp__workers *w, mp__remote *remote);
+/* It is told to leave, behind all that it was sent. */
+void mp__remote_stop(mp__workers *w, mp__remote *remote);
 /* Nothing of what it was sent is needed any more. */
 void mp__remote_disown(mp__remote *remote);
 /* What there is in its reader, and of what its host has. False: nothing more; or `*bad`. */

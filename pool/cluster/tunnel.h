@@ -17,7 +17,7 @@
 typedef struct mp__tunnel {
     uint32_t abi; /* MP__TUNNEL_ABI */
     const char *name;
-    /* Begins on a thread of its own, which makes every MPI call from MPI_Init_thread on. `comm`: NULL, or an MPI_Comm of a program that
+    /* Begins on a thread of its own, which makes every MPI call from MPI_Init_thread on. `comm`: NULL, or a pointer to an MPI_Comm of a program that
      * has initialized MPI itself, borrowed until `close`. Blocks until all ranks have come. `*door` is the caller's, who may only close
      * it. MP_ELAUNCH (or what fits): `error` says what to do; nothing is left. */
     mp_status (*open)(void *comm, int *rank, int *size, int *door, mp_error *error);

@@ -20,8 +20,10 @@ void mp__wire_init(mp__wire *wire, int fd)
 
 void mp__wire_fini(mp__wire *wire)
 {
-    if (wire->fd >= 0)
+    if (wire->fd >= 0) {
+        shutdown(wire->fd, SHUT_RDWR); /* a child that the program has forked may have it, too */
         close(wire->fd);
+    }
     mp__buffer_fini(&wire->in);
     mp__buffer_fini(&wire->out);
     *wire = (mp__wire){.fd = -1, .over = true};
@@ -43,8 +45,10 @@ static void compact(mp__buffer *buffer, size_t *gone)
 
 uint8_t *mp__wire_reserve(mp__wire *wire, size_t most)
 {
+    if (wire->over || wire->mute)
+        return NULL;
     compact(&wire->out, &wire->sent);
-    if (wire->over || !mp__buffer_reserve(&wire->out, sizeof(mp__wire_head) + most)) {
+    if (!mp__buffer_reserve(&wire->out, sizeof(mp__wire_head) + most)) {
         wire->over = true;
         return NULL;
     }
@@ -87,6 +91,15 @@ void mp__wire_put_long(mp__wire *wire, const mp__wire_head *head, const void *pr
     }
 }
 
+/* The other side may have left with its last messages on their way to us: those are read, and then its end. If it is there still, it
+ * sees ours. */
+static void grow_mute(mp__wire *wire)
+{
+    wire->mute = true;
+    wire->out.size = wire->sent = 0;
+    shutdown(wire->fd, SHUT_WR);
+}
+
 bool mp__wire_write(mp__wire *wire)
 {
     while (!wire->over && mp__wire_waiting(wire)) {
@@ -96,7 +109,7 @@ bool mp__wire_write(mp__wire *wire)
         if (got < 0 && errno == EAGAIN)
             return true;
         if (got < 0) {
-            wire->over = true;
+            grow_mute(wire);
             return false;
         }
         wire->sent += (size_t)got;

@@ -7,7 +7,9 @@
  *     OPENED, or OTHER (its tasks) or REFUSED  -->
  *                <-- START, DATA, RECALL, CANCEL, WATCH, END, STOP, KILL, LOOK, GROW
  *     GREETED, READY, START_FAILED, RESULTS, FAILED, RECALLED, PROGRESS, ENDED, LOST, NONSENSE, SPENT, TEXT, OUTPUT, CREDIT, BROKEN  -->
- *     PING       -->  <--  PING                                      each second, from both sides
+ *     PING       -->  <--  PING                                      each second, from both sides; on a spare connection, too, from
+ *                                                                    the root only while it has a pool, for else nobody is there
+ *                                                                    to say it
  *
  * DATA is the stream of frames for one worker (protocol.h), cut into pieces, and RESULTS that of its values: neither is looked into on
  * its way more than is needed to count items. Both sides are the same build, or do not come as far. */
@@ -55,7 +57,7 @@ typedef enum mp__wire_kind {
     MP__WIRE_CREDIT, /* number: bytes of DATA that it has passed on */
     MP__WIRE_BROKEN,
     /* both */
-    MP__WIRE_PING = 64,
+    MP__WIRE_PING = 64, /* flag: more follow, until one without it */
 } mp__wire_kind;
 
 enum {
@@ -124,6 +126,7 @@ typedef struct mp__wire {
     size_t taken, sent; /* of these */
     bool heard;         /* something has come since this was set to false */
     bool said;          /* something was put since */
+    bool mute;          /* it cannot be written to: nothing more goes */
     bool over;          /* it has ended, or failed, or what came was no message: nothing more comes or goes */
     bool bad;           /* that was why */
 } mp__wire;

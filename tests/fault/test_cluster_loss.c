@@ -1,6 +1,8 @@
 /* Agents, and roots, that go: which items are lost, which are run again, and that nobody is left. */
+#include "pool/cluster/agent.h"
 #include "tests/lib/cluster.h"
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 TestSuite(loss, .timeout = 120);
 
@@ -196,5 +198,62 @@ CHECK(loss, root_killed__nobody_is_left)
     cr_assert(ge(int, leftovers_reap(2), 0), "a process is left after two seconds");
     close(ends[0]);
     close(ends[1]);
+    board_close();
+}
+
+/* Has a pool, and a child that has all its connections, too. */
+static void be_root_with_child(int door, int says, int ends_child)
+{
+    mp_pool *pool;
+    mp_error error;
+    char ended;
+    if (mp__hall_open_door(door, 1, &error) || mp_pool_open(&pool, .kind = MP_CLUSTER))
+        _exit(2);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)!read(ends_child, &ended, 1);
+        _exit(0);
+    }
+    close(ends_child);
+    mp_async *async = mp_pool_map_async(pool, hold, in, ITEMS);
+    (void)!write(says, &async, 1);
+    for (;;)
+        pause();
+}
+
+/* Nothing ends: as under an MPI that does not tell that a rank is gone. The agent takes silence for it. */
+CHECK(loss, root_killed_and_its_connections_stay__nobody_is_left)
+{
+    int says[2], child[2], door[2], status = -1;
+    char began;
+    board_open();
+    setenv("MILLPOND_CPU_COUNT", "2", 1);
+    cr_assert(zero(int, pipe(says)));
+    cr_assert(zero(int, pipe(child)));
+    cr_assert(zero(int, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, door)));
+    pid_t agent = proc_fork();
+    if (agent == 0) {
+        close(door[0]);
+        close(child[1]);
+        _exit(mp__agent_serve_door(door[1], 1));
+    }
+    close(door[1]);
+    pid_t root = proc_fork();
+    if (root == 0) {
+        close(child[1]);
+        be_root_with_child(door[0], says[1], child[0]);
+    }
+    close(door[0]);
+    cr_assert(eq(sz, (size_t)read(says[0], &began, 1), 1));
+    cr_assert(SOON(the_board()->begun >= 3));
+    kill(root, SIGKILL);
+    waitpid(root, NULL, 0);
+    cr_assert(UNTIL(60, waitpid(agent, &status, WNOHANG) == agent), "the agent stays");
+    cr_assert(exited(status, 0));
+    close(child[1]);
+    cr_assert(ge(int, leftovers_reap(PROMPT), 0), "a process is left");
+    close(child[0]);
+    close(says[0]);
+    close(says[1]);
     board_close();
 }

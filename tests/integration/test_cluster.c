@@ -13,6 +13,7 @@
 TestSuite(together, .timeout = 60);
 TestSuite(admission, .timeout = 60);
 TestSuite(values, .timeout = 60);
+TestSuite(wire, .timeout = 60);
 
 /* ---- a task that only some agents have ---- */
 
@@ -78,6 +79,30 @@ CHECK(together, without_agents__it_is_a_local_pool)
     spanning_end(&pool);
 }
 
+/* True: for a while hardly any thread of this process has run. */
+static bool is_idle(void)
+{
+    long long before = proc_cpu_ns(getpid());
+    nap_us(50000);
+    return proc_cpu_ns(getpid()) - before < 2000000;
+}
+
+CHECK(together, a_root_that_waits_for_agents__sleeps)
+{
+    span("0,local=1", 0);
+    mp_pool *pools[2] = {SPANNING(.spin = 0), SPANNING(.processes = 2)};
+    for (int i = 0; i < 2; i++) {
+        expect_right(pools[i]);
+        cr_assert(SOON(is_idle()), "somebody is busy for ever");
+    }
+    agent_add(NULL);
+    cr_assert(SOON(spanning_stats(pools[0]).processes == 3));
+    cr_assert(SOON(is_idle()), "somebody is busy for ever");
+    for (int i = 0; i < 2; i++)
+        spanning_end(&pools[i]);
+    span_end();
+}
+
 CHECK(together, workers__are_as_many_as_all_have_cpus)
 {
     int found[8];
@@ -124,6 +149,69 @@ CHECK(together, an_agent_that_comes_late__brings_workers)
     cr_assert(SOON(spanning_stats(pool).processes == 3));
     cr_assert(SOON(spanning_stats(pool).workers == 3));
     cr_assert(eq(int, families(pool, found), 2));
+    spanning_end(&pool);
+    span_end();
+}
+
+static mp_status tell_role(const int *nothing, int *role, mp_call *call)
+{
+    (void)nothing;
+    (void)call;
+    *role = (getenv("MILLPOND_AGENT") != NULL) + 2 * (getenv("MILLPOND_CLUSTER") != NULL);
+    return MP_OK;
+}
+MP_TASK(tell_role, int, int);
+
+/* They would become agents of this root, and never end. */
+CHECK(together, what_tasks_start__is_not_told_to_be_an_agent)
+{
+    int nothing = 0, role = -1;
+    span("0,agents=1,local=0", 0);
+    agent_add("MILLPOND_CLUSTER=1");
+    mp_pool *pool = SPANNING(.processes = 1);
+    cr_assert(eq(int, mp_pool_apply(pool, tell_role, &nothing, &role), MP_OK));
+    cr_assert(zero(int, role));
+    spanning_end(&pool);
+    span_end();
+}
+
+/* It has all connections that were there when it was forked. */
+CHECK(together, a_child_of_the_program__keeps_no_agent)
+{
+    span("0,agents=1,local=1", 1);
+    mp_pool *pool = SPANNING(.spin = 0);
+    expect_right(pool);
+    pid_t child = proc_fork();
+    if (child == 0)
+        for (;;)
+            pause();
+    spanning_end(&pool);
+    span_end();
+    cr_assert(proc_lives(child));
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
+static bool nobody(uint64_t id, const void *of)
+{
+    (void)id;
+    (void)of;
+    return false;
+}
+
+/* It was being told of that pool: the root is there still. */
+CHECK(together, an_agent_whose_pool_is_gone_before_it_is_open__serves_the_next)
+{
+    mp__guest *guest = NULL;
+    span("0,agents=1,local=0", 1);
+    for (int i = 0; i < 3; i++) {
+        cr_assert(SOON((mp__hall_turn(), (guest = mp__hall_take(nobody, NULL)))));
+        mp__wire_put(&guest->wire, &(mp__wire_head){.kind = MP__WIRE_HOOK}, "abc", 3);
+        mp__wire_write(&guest->wire);
+        mp__guest_free(guest);
+    }
+    mp_pool *pool = SPANNING(.processes = 1);
+    expect_right(pool);
     spanning_end(&pool);
     span_end();
 }
@@ -354,6 +442,23 @@ CHECK(admission, of_another_version__is_sent_away)
     span_end();
 }
 
+CHECK(admission, of_another_version__does_no_harm_where_nobody_waits_for_it)
+{
+    mp__greeting hello = {.protocol = MP__WIRE_PROTOCOL, .host = "evil"};
+    char rest[4096];
+    span("0,agents=1,local=1", 0);
+    int fd = call_in();
+    say(fd, MP__WIRE_HELLO, &hello, sizeof hello, (mp__wire_head){.slot = 0});
+    (void)asked(fd);
+    cr_assert(SOON((mp__hall_turn(), recv(fd, rest, sizeof rest, MSG_DONTWAIT) == 0))); /* it was sent away */
+    agent_add(NULL);
+    mp_pool *pool = SPANNING(.processes = 2);
+    expect_right(pool);
+    spanning_end(&pool);
+    close(fd);
+    span_end();
+}
+
 CHECK(admission, an_agent_that_says_nonsense__is_lost)
 {
     expect_survived(99, NULL, 0, (mp__wire_head){.slot = 0});
@@ -414,4 +519,36 @@ CHECK(values, results_of_all_sizes__come_back)
     }
     spanning_end(&pool);
     span_end();
+}
+
+/* ---- connections ---- */
+
+/* The other side has died with what it had said on its way to us. */
+CHECK(wire, that_cannot_be_written_to__is_read_to_its_end)
+{
+    int ends[2];
+    mp__wire ours, theirs;
+    mp__wire_head head;
+    const uint8_t *bytes;
+    cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)));
+    mp__wire_init(&ours, ends[0]);
+    mp__wire_init(&theirs, ends[1]);
+    for (uint64_t i = 0; i < 3; i++)
+        mp__wire_put(&theirs, &(mp__wire_head){.kind = MP__WIRE_CREDIT, .number = i}, "abc", 3);
+    cr_assert(not(mp__wire_write(&theirs)));
+    mp__wire_fini(&theirs);
+    for (int i = 0; i < 2; i++) {
+        mp__wire_put(&ours, &(mp__wire_head){.kind = MP__WIRE_PING}, NULL, 0);
+        cr_assert(not(mp__wire_write(&ours)));
+        cr_assert(zero(sz, mp__wire_waiting(&ours)));
+    }
+    cr_assert(not(ours.over));
+    cr_assert(mp__wire_read(&ours));
+    for (uint64_t i = 0; i < 3; i++) {
+        cr_assert(mp__wire_next(&ours, &head, &bytes));
+        cr_assert(eq(u64, head.number, i));
+    }
+    cr_assert(not(mp__wire_read(&ours)));
+    cr_assert(ours.over);
+    mp__wire_fini(&ours);
 }
