@@ -16,6 +16,9 @@
 
 typedef struct mp__workers mp__workers; /* a kind's own state */
 
+/* Nanoseconds: to `spin` for longer is to work on nothing. */
+#define MP__SPIN_MOST 10000000u
+
 /* What each life runs before its first item, or after its last: a task without result, and its input. */
 typedef struct mp__hook {
     const mp_task *task; /* NULL: nothing */

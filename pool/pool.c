@@ -161,11 +161,10 @@ static mp_status check_options(const mp_pool_options *options, mp_error *error)
     return MP_OK;
 }
 
-/* Longer than that is to work on nothing. */
 static uint64_t spin_ns(double seconds)
 {
-    const double most = 0.01;
-    return seconds == 0 ? SPIN_NS : seconds < 0 ? 0 : (uint64_t)((seconds < most ? seconds : most) * 1e9);
+    double ns = seconds * 1e9;
+    return seconds == 0 ? SPIN_NS : seconds < 0 ? 0 : ns < MP__SPIN_MOST ? (uint64_t)ns : MP__SPIN_MOST;
 }
 
 /* Finds the hook's task, and copies its input. */

@@ -222,7 +222,10 @@ _Noreturn static void stop(worker *w)
 
 static uint64_t is_watched(const worker *w)
 {
-    return atomic_load_explicit(&w->shared->watched, memory_order_acquire);
+    uint64_t ns = atomic_load_explicit(&w->shared->watched, memory_order_acquire);
+    if (ns > MP__SPIN_MOST)
+        mp__worker_leave(MP__EXIT_PROTOCOL); /* a wild task has written there: we would keep what is waited for as long */
+    return ns;
 }
 
 /* What follows may be another caller's, and of another task nobody knows how long it takes: what is finished does not wait for it. */
