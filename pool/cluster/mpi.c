@@ -106,7 +106,7 @@ static mp_status refuse_mpi(const char *what, int code)
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
     MPI_Error_string(code, text, &length);
-    return mp__launch_failure(&tunnel.error, MP_ELAUNCH, "%s failed: %s", what, text);
+    return mp__launch_failure(&tunnel.error, MP_ELAUNCH, "%s failed: %.300s", what, text);
 }
 
 /* A program that has initialized MPI itself keeps to what it asked for: from SERIALIZED on another thread may call, and below MULTIPLE
