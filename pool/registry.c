@@ -15,6 +15,22 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
 static mp_task_entry *entries;
 
+static void take_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void drop_lock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* A child that is forked while another thread looks for a task looks for some itself. */
+__attribute__((constructor)) static void guard_forks(void)
+{
+    (void)pthread_atfork(take_lock, drop_lock, drop_lock); /* fails for no memory only, before main: then as without */
+}
+
 static const mp_task *find_locked(const char *name)
 {
     for (mp_task_entry *entry = entries; entry; entry = entry->next)

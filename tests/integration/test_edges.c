@@ -332,7 +332,9 @@ static void *open_and_free(void *unused)
     return unused;
 }
 
-CHECK(edges, child_forked_while_a_pool_is_opened__opens_one)
+/* The fork waits for the lock, and the thread goes on to allocate just then: gcc 12's AddressSanitizer does not keep its own locks through a
+ * fork, and the child may wait for them for ever. */
+CHECK(edges, child_forked_while_a_pool_is_opened__opens_one, .disabled = CHECK_ASAN)
 {
     pthread_t thread;
     int status;
