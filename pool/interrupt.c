@@ -10,6 +10,7 @@
  * the default does: that child's pools are not its parent's. */
 #include "pool/interrupt.h"
 #include "pool/failure.h"
+#include "pool/forks.h"
 #include "pool/system.h"
 #include <errno.h>
 #include <millpond/interrupt.h>
@@ -105,21 +106,8 @@ static void begin_process(void)
     atomic_store(&stopped, false);
 }
 
-static void take_lock(void)
-{
-    pthread_mutex_lock(&lock);
-}
-
-static void drop_lock(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
 /* A child that is forked while another thread opens a pool may open one too. */
-__attribute__((constructor)) static void guard_forks(void)
-{
-    (void)pthread_atfork(take_lock, drop_lock, drop_lock); /* fails for no memory only, before main: then as without */
-}
+MP__KEEP_THROUGH_FORKS(lock);
 
 /* A handler may be on top of a thread that holds the lock, and the other way round would wait for ever. */
 static void enter_lock(sigset_t *mask)

@@ -9,6 +9,7 @@
  * until there is room. Where there is no memory for a block the error just has no record. Records that a forked child inherits are
  * its own copies; that no thread of the parent is in the middle of the store when it forks is seen to by pthread_atfork. */
 #include "pool/record.h"
+#include "pool/forks.h"
 #include "pool/program.h"
 #include "pool/registry.h"
 #include "serial/codec.h"
@@ -28,20 +29,7 @@ static struct { /* the hash of one task's types, so that a storm of failures doe
     uint64_t hash;
 } last_hash;
 
-static void take_lock(void)
-{
-    pthread_mutex_lock(&lock);
-}
-
-static void drop_lock(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
-__attribute__((constructor)) static void guard_forks(void)
-{
-    (void)pthread_atfork(take_lock, drop_lock, drop_lock); /* fails for no memory only, before main: then as without */
-}
+MP__KEEP_THROUGH_FORKS(lock);
 
 /* --- blocks -------------------------------------------------------------------------------------------------------------- */
 
@@ -217,7 +205,7 @@ static mp__record *make_room_locked(size_t more)
 void mp__record_keep(mp_error *error, const mp_task *task, const void *value, const mp__evidence *evidence)
 {
     error->record = 0;
-    take_lock();
+    pthread_mutex_lock(&lock);
     mp__record *made = make_locked(error, task, value, evidence);
     mp__record *gone = made ? make_room_locked(made->bytes) : NULL;
     if (made) {
@@ -225,7 +213,7 @@ void mp__record_keep(mp_error *error, const mp_task *task, const void *value, co
         ring[newest % MP__RECORDS_MAX] = made;
         bytes_kept += made->bytes;
     }
-    drop_lock();
+    pthread_mutex_unlock(&lock);
     while (gone) {
         mp__record *next = gone->next;
         unref(gone);
@@ -238,11 +226,11 @@ const mp_record *mp_error_record(const mp_error *error)
     mp__record *found = NULL;
     if (!error || error->record == 0)
         return NULL;
-    take_lock();
+    pthread_mutex_lock(&lock);
     if (error->record >= oldest && error->record <= newest) {
         found = ring[error->record % MP__RECORDS_MAX];
         atomic_fetch_add_explicit(&found->references, 1, memory_order_relaxed);
     }
-    drop_lock();
+    pthread_mutex_unlock(&lock);
     return found ? &found->record : NULL;
 }

@@ -6,6 +6,7 @@
  * the task is used. */
 #include "pool/registry.h"
 #include "pool/failure.h"
+#include "pool/forks.h"
 #include "serial/memory.h"
 #include "serial/types.h"
 #include <pthread.h>
@@ -15,21 +16,8 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
 static mp_task_entry *entries;
 
-static void take_lock(void)
-{
-    pthread_mutex_lock(&lock);
-}
-
-static void drop_lock(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
 /* A child that is forked while another thread looks for a task looks for some itself. */
-__attribute__((constructor)) static void guard_forks(void)
-{
-    (void)pthread_atfork(take_lock, drop_lock, drop_lock); /* fails for no memory only, before main: then as without */
-}
+MP__KEEP_THROUGH_FORKS(lock);
 
 static const mp_task *find_locked(const char *name)
 {

@@ -13,7 +13,6 @@
 #include "pool/system.h"
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -40,19 +39,6 @@ static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static unsigned sessions;
 
 /* --- connections ----------------------------------------------------------------------------------------------------------- */
-
-/* The system sees to it that a root whose host has gone is missed, though nothing is said. It is given no time for what was sent
- * (TCP_USER_TIMEOUT): a root that is stopped, and has no room for more, would be missed for that, too. */
-static void set_up(int fd)
-{
-    const int options[][3] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
-                              {IPPROTO_TCP, TCP_NODELAY, 1},
-                              {IPPROTO_TCP, TCP_KEEPIDLE, 5},
-                              {IPPROTO_TCP, TCP_KEEPINTVL, 2},
-                              {IPPROTO_TCP, TCP_KEEPCNT, 3}};
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
-}
 
 /* 0: it is connected, or why not. A host that drops what comes to it would be waited for for minutes. */
 static int finish_connecting(int fd, uint64_t deadline)
@@ -109,7 +95,7 @@ static int connect_to(const char *text, uint64_t deadline)
         fd = connect_one(at, try_until(deadline));
     freeaddrinfo(found);
     if (fd >= 0)
-        set_up(fd);
+        mp__wire_keep_alive(fd);
     return fd;
 }
 

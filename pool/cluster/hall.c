@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,18 +106,6 @@ static void look_again(void)
         hall.shut = mp__system.epoll_ctl(hall.epoll, EPOLL_CTL_ADD, hall.door, &event) < 0;
 }
 
-/* The system misses who has gone without a word. */
-static void set_up(int fd)
-{
-    const int options[][3] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
-                              {IPPROTO_TCP, TCP_NODELAY, 1},
-                              {IPPROTO_TCP, TCP_KEEPIDLE, 5},
-                              {IPPROTO_TCP, TCP_KEEPINTVL, 2},
-                              {IPPROTO_TCP, TCP_KEEPCNT, 3}};
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
-}
-
 static void accept_all(void)
 {
     look_again();
@@ -128,7 +115,7 @@ static void accept_all(void)
             return;
         if (fd < 0)
             break;
-        set_up(fd);
+        mp__wire_keep_alive(fd);
         let_in(mp__above_standard(fd));
     }
     look_away();

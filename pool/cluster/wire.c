@@ -7,11 +7,24 @@
 #include "pool/failure.h"
 #include "serial/text.h"
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum { READ_SIZE = 256 * 1024, KEEP = 1 << 20 };
+
+void mp__wire_keep_alive(int fd)
+{
+    const int options[][3] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                              {IPPROTO_TCP, TCP_NODELAY, 1},
+                              {IPPROTO_TCP, TCP_KEEPIDLE, 5},
+                              {IPPROTO_TCP, TCP_KEEPINTVL, 2},
+                              {IPPROTO_TCP, TCP_KEEPCNT, 3}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
+}
 
 void mp__wire_init(mp__wire *wire, int fd)
 {
@@ -147,12 +160,6 @@ static bool peek(const mp__wire *wire, mp__wire_head *head)
         return false;
     memcpy(head, wire->in.data + wire->taken, sizeof *head);
     return head->size <= MP__WIRE_MAX && there - sizeof *head >= head->size;
-}
-
-bool mp__wire_has(const mp__wire *wire)
-{
-    mp__wire_head head;
-    return peek(wire, &head);
 }
 
 /* What came before the end still counts. */

@@ -131,6 +131,10 @@ typedef struct mp__wire {
     bool bad;           /* that was why */
 } mp__wire;
 
+/* A TCP socket: the system sees to it that another side whose host has gone is missed, though nothing is said. It is given no time for
+ * what was sent (TCP_USER_TIMEOUT): one that is stopped, and has no room for more, would be missed for that, too. */
+void mp__wire_keep_alive(int fd);
+
 void mp__wire_init(mp__wire *wire, int fd);
 void mp__wire_fini(mp__wire *wire);
 
@@ -151,8 +155,6 @@ bool mp__wire_write(mp__wire *wire);
 bool mp__wire_read(mp__wire *wire);
 /* The next message, and what follows its head; borrowed until the next call of anything here. */
 bool mp__wire_next(mp__wire *wire, mp__wire_head *head, const uint8_t **bytes);
-/* True if there is a whole one. */
-bool mp__wire_has(const mp__wire *wire);
 
 /* A report of how something ended, with the texts of its evidence before it. */
 void mp__wire_report_put(mp__wire *wire, mp__wire_head head, const mp__event *event);

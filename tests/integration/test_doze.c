@@ -44,13 +44,7 @@ EACH_PROCESS_KIND(doze, a_single_result__does_not_come_through_the_pipe)
 EACH_KIND(doze, results_of_any_size__come_whole)
 {
     mp_pool *pool = open_pool(1);
-    for (int size = 0; size < 3 << 20; size = size * 3 / 2 + 1) {
-        mp_str out;
-        cr_assert(eq(int, mp_pool_apply(pool, tell_text, &size, &out), MP_OK));
-        cr_assert(is_text(&out, (size_t)size));
-        mp_free(mp_str, &out, 1);
-        apply_one(pool, size);
-    }
+    apply_of_any_size(pool);
     close_join_free(&pool);
 }
 

@@ -27,6 +27,17 @@ static inline void apply_with_failures(mp_pool *pool)
     }
 }
 
+static inline void apply_of_any_size(mp_pool *pool)
+{
+    for (int size = 0; size < 3 << 20; size = size * 3 / 2 + 1) {
+        mp_str out;
+        cr_assert(eq(int, mp_pool_apply(pool, tell_text, &size, &out), MP_OK));
+        cr_assert(is_text(&out, (size_t)size));
+        mp_free(mp_str, &out, 1);
+        apply_one(pool, size);
+    }
+}
+
 typedef struct applier {
     pthread_t thread;
     mp_pool *pool;
