@@ -169,7 +169,7 @@ void mp__single_give(const mp__single *single, void *out)
 {
     if (!single->task || !out || mp__is_none(single->task->output))
         return;
-    if (single->has_result && !single->status)
+    if (!single->status && single->has_result)
         copy_plain(out, mp__single_result(single), single->task->output->size);
     else
         memset(out, 0, single->task->output->size);

@@ -14,12 +14,14 @@ typedef struct mp__single {
     };
     mp_status status; /* its end, as the item's own */
     uint8_t words;    /* how large the whole is, in words */
-    bool own_terms;   /* allocated: freed when it has ended */
-    bool owes_input;  /* the copy points to memory, and has not been freed */
-    bool ran : 1;     /* it is the item that has failed, if something has, and not the call */
-    bool quiet : 1;   /* as the core's */
-    bool has_result : 1;
     bool ended : 1;
+    bool ran : 1;       /* it is the item that has failed, if something has, and not the call */
+    bool quiet : 1;     /* as the core's */
+    bool own_terms : 1; /* allocated: freed when it has ended */
+    /* The item's, which may end long after its call has been cancelled: each of its own byte, as all the above is then read without
+     * the lock. */
+    bool has_result;
+    bool owes_input; /* the copy points to memory, and has not been freed */
 } mp__single;
 
 /* A whole of `head` bytes with room for what the task takes and gives behind it, all zero but what is known of it. NULL: no memory.
