@@ -36,7 +36,7 @@ static void change(int what)
     case OUTPUT: close(1); break;
     case ERROR: close(2); break;
     case REPLACED:
-        fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+        fd = open("/dev/full", O_RDWR | O_CLOEXEC);
         for (int i = 0; i <= 2; i++)
             dup2(fd, i);
         close(fd);
@@ -94,6 +94,9 @@ MP_TASK(look_and_change_at_once, int, uint64_t);
 static mp_status arrange(const int *in, mp_none *out, mp_call *call)
 {
     (void)in, (void)out, (void)call;
+    int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    dup2(fd, 0);
+    close(fd);
     umask(027);
     signal(SIGTERM, SIG_IGN);
     return chdir("/tmp") ? MP_EFAILED : MP_OK;
@@ -144,10 +147,10 @@ CHECK_METHODS(footing, each_change__is_mended_by_itself)
 
 CHECK_METHODS(footing, arranged_by_the_initializer__stays)
 {
-    static const int nothing, changes[] = {CHANGES, DIRECTORY, UMASK, TERM, CHANGES, CHANGES};
+    static const int nothing, changes[] = {CHANGES, DIRECTORY, UMASK, TERM, INPUT, CHANGES, REPLACED, CHANGES};
     struct stat before, after;
     cr_assert_eq(stat(".", &before), 0);
-    expect_mended(method, (mp__backend_config){.initializer = {.task = &mp__task_arrange, .value = &nothing}}, changes, 6);
+    expect_mended(method, (mp__backend_config){.initializer = {.task = &mp__task_arrange, .value = &nothing}}, changes, 8);
     cr_assert(stat(".", &after) == 0 && after.st_ino == before.st_ino);
 }
 
