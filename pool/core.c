@@ -175,13 +175,18 @@ uint64_t mp__core_now(const mp__core *core)
     return core->now;
 }
 
-/* What it was sent stands first. */
+static bool chunk_begun(const mp__chunk *chunk)
+{
+    return chunk && chunk->unsent < chunk->count;
+}
+
+/* What it was sent stands first. A patient job may end with an item of another one behind it, which may take long. */
 static bool slot_may_hide(const mp__slot *slot)
 {
     if (!slot_answers(slot) || slot->sent - slot->done < 2)
         return false;
-    for (const mp__chunk *chunk = slot->chunks.head; chunk && chunk->unsent < chunk->count; chunk = chunk->next)
-        if (!chunk->job->patient)
+    for (const mp__chunk *chunk = slot->chunks.head; chunk_begun(chunk); chunk = chunk->next)
+        if (!chunk->job->patient || (!chunk->job->waiting && chunk_begun(chunk->next) && chunk->next->job != chunk->job))
             return true;
     return false;
 }

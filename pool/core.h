@@ -202,7 +202,8 @@ uint64_t mp__core_deadline(const mp__core *core);
 uint64_t mp__core_now(const mp__core *core);
 
 /* True if a worker may have finished what it has not said, and somebody may wait for it: more than one of the items that it was sent
- * has no result, and they are not all of patient jobs. One that has no other item left says so at once. */
+ * has no result, and they are not all of one patient job, or of several that have more to hand out. One that has no other item left says
+ * so at once. */
 bool mp__core_may_hide(const mp__core *core);
 
 /* True if what is waited for is likely to come within this time, and only single items are under way, on few enough workers that

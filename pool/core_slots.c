@@ -284,6 +284,8 @@ void mp__slot_end(mp__core *core, mp__slot *slot, uint64_t started)
     }
     mp__items_give_back(core, slot, 0);
     slot_enter(core, slot, MP__SLOT_EMPTY);
+    if (core->places[slot->place].failures >= MP__FAILURES_MAX) /* others can do the rest, but nobody this */
+        mp__items_end_queue(core, &core->places[slot->place].pinned, MP_EBROKEN);
 }
 
 /* It may have started any of what it was sent. Its place has not failed. */

@@ -93,6 +93,13 @@ void mp__dispatch_send_all(mp__dispatch *d)
         send_items(d, i);
 }
 
+/* Else none can be started at all. */
+static bool others_work(const mp__dispatch *d)
+{
+    mp__core_state state = mp__core_get_state(d->core);
+    return state == MP__RUNNING || state == MP__CLOSED;
+}
+
 void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
 {
     if (status == MP_ECRASHED || status == MP_ELOST)
@@ -111,10 +118,11 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error)
                  d->vanished ? "nobody knows whether the item ran" : "the item ran, but its result was lost",
                  d->blame.message);
     if (status == MP_EBROKEN && d->trouble.message[0]) {
+        const char *what = d->fragile.by_initializer ? "the executor is broken"
+                           : others_work(d)          ? "its worker is gone and none can be started there"
+                                                     : "no worker is left and none can be started";
         error->os_error = d->trouble.os_error;
-        snprintf(error->message, sizeof error->message, "%s: %.250s",
-                 d->fragile.by_initializer ? "the executor is broken" : "no worker is left and none can be started",
-                 d->trouble.message);
+        snprintf(error->message, sizeof error->message, "%s: %.250s", what, d->trouble.message);
     }
 }
 

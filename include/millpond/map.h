@@ -39,9 +39,9 @@ MP__API mp_status mp_pool_apply_task(mp_pool *pool, const mp_task *task, const v
 /* mp_pool_broadcast(pool, task, &input, out, n, .statuses = s): runs the task once on every worker, with the same input, and
  * waits for all. `n` is how many results there is room for in `out`: MP_EINVAL unless it is the number of workers wanted
  * (mp_pool_stats.processes). out[k] is the result of worker k, likewise statuses and errors. It takes its turn behind what was
- * submitted before. A worker that dies before it has begun passes the item to its replacement; one that is no longer wanted by
- * then: MP_ECANCELLED. `.chunksize` is not looked at. Statuses as mp_pool_map; MP_EDEADLK from any task of this very pool, whose
- * own worker could not do its part; MP_ENOMEM. There is no such call in Python. */
+ * submitted before. A worker that dies before it has begun passes the item to its replacement; where none can be started:
+ * MP_EBROKEN; one that is no longer wanted by then: MP_ECANCELLED. `.chunksize` is not looked at. Statuses as mp_pool_map;
+ * MP_EDEADLK from any task of this very pool, whose own worker could not do its part; MP_ENOMEM. There is no such call in Python. */
 MP__API mp_status mp_pool_broadcast_task(mp_pool *pool, const mp_task *task, const void *input, void *out, size_t n,
                                          const mp_map_options *options);
 MP__END

@@ -54,6 +54,7 @@ typedef struct sim_job {
     unsigned retry_on;
     size_t stop_at, failures;
     bool gone;     /* pinned to a place that was not wanted any more, at some time */
+    bool stranded; /* pinned to a place where too many lives in a row came to nothing, at some time */
     bool stubborn; /* once it is cancelled, its items run until they are told */
     bool calls;    /* its items are calls, and they may part: then each has a job of its own, as far as it had not ended */
     bool parted, told_done;
@@ -95,8 +96,8 @@ typedef struct sim_weather {
 typedef struct sim_tally {
     uint64_t histories, events, items, results, crashed, lost, terminated, broken, recalls, recalled_items, deaths,
         start_failures, condemned, stale, hopeless, hard_kills, closed;
-    uint64_t cancelled, purged, warned, pinned, gone, extended, refused, sealed, grown, shrunk, retired, greeted, batches,
-        unkillable, ended_open;
+    uint64_t cancelled, purged, warned, pinned, gone, stranded, extended, refused, sealed, grown, shrunk, retired, greeted,
+        batches, unkillable, ended_open;
     uint64_t watched, overdue, too_late, heeded, timed_out, killed_by_force, late_failures, deadlines, forced, forced_later,
         failures, retried, retried_after_death, stopped, spent, warned_late, cancelled_all, parted, cancelled_alone;
 } sim_tally;
@@ -190,6 +191,8 @@ void ledger_accept(sim_world *sim, sim_job *job, size_t count);
 bool ledger_unwanted(sim_world *sim, uint16_t id);
 /* The item's own time is up. */
 bool ledger_timed_out(sim_world *sim, uint16_t id);
+/* A life in this place has come to nothing. */
+void ledger_barren(sim_world *sim, uint32_t place);
 /* Time has been told: deadlines have passed. */
 void ledger_time(sim_world *sim);
 /* How the item's cancelling stands: its own, or its job's. */

@@ -359,6 +359,7 @@ static size_t count_never(const sim_tally *t, bool print)
         {"broken", t->broken},
         {"cancelled", t->cancelled},
         {"gone", t->gone},
+        {"stranded", t->stranded},
         {"recalls", t->recalls},
         {"recalled items", t->recalled_items},
         {"purged", t->purged},

@@ -100,6 +100,14 @@ void ledger_part(sim_world *sim, sim_job *job)
     }
 }
 
+void ledger_barren(sim_world *sim, uint32_t place)
+{
+    if (++sim->barren[place] < MP__FAILURES_MAX)
+        return;
+    for (size_t i = 0; i < sim->job_count; i++)
+        sim->jobs[i].stranded |= sim->jobs[i].pin == place + 1;
+}
+
 void ledger_time(sim_world *sim)
 {
     for (size_t i = 0; i < sim->job_count && !sim->verdict; i++) {
@@ -290,6 +298,12 @@ static void fail_by_giving_up(sim_world *sim, uint16_t id, const mp__core_action
     mp__core_state state = mp__core_get_state(sim->core);
     NEED(sim, action->slot == MP__NO_SLOT, "item %u ends with %d by the fault of slot %u", id, action->status,
          action->slot);
+    if (ledger_job(sim, id)->stranded && action->status == MP_EBROKEN && (state == MP__RUNNING || state == MP__CLOSED)) {
+        NEED(sim, !ledger_item(sim, id)->starts && ledger_item(sim, id)->holder < 0,
+             "item %u is given up with its worker, and may run", id);
+        sim->tally->stranded++;
+        return;
+    }
     NEED(sim, state != MP__RUNNING && state != MP__CLOSED, "item %u ends with %d and nobody gave up", id, action->status);
     NEED(sim, action->status == sim->verdict, "item %u ends with %d for another reason", id, action->status);
     NEED(sim, !sim->unkillable || (!ledger_item(sim, id)->starts && ledger_item(sim, id)->holder < 0),

@@ -277,7 +277,7 @@ static void expect_ends(sim_world *sim, uint32_t slot, uint64_t claimed)
     if (started)
         sim->barren[w->place] = 0;
     else if (!w->stop || w->sent)
-        sim->barren[w->place]++;
+        ledger_barren(sim, w->place);
     give_back_from(sim, slot, w->delivered);
 }
 
@@ -308,7 +308,7 @@ static void tell_start_failed(sim_world *sim, uint32_t slot)
     sim_worker *w = worker_at(sim, slot);
     SAY(sim, "slot %u could not be started", slot);
     w->life = SIM_NONE;
-    sim->barren[w->place]++;
+    ledger_barren(sim, w->place);
     sim->tally->start_failures++;
     mp__core_start_failed(sim->core, slot, w->generation);
     sim_look(sim);

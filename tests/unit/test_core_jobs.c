@@ -502,6 +502,23 @@ CHECK(core_jobs, patient_job__hides_nothing_that_is_waited_for__another_behind_i
     pool_ends();
 }
 
+CHECK(core_jobs, patient_job__may_hide_its_end_before_another_patient_one)
+{
+    mp__core_job first = {.n = 3, .chunksize = 3, .patient = true}, second = {.n = 2, .chunksize = 2, .patient = true};
+    pool_runs(1);
+    items_take(1000);
+    submit_job(&first);
+    submit_job(&second);
+    cr_assert_eq(sent[0], 5);
+    cr_assert(mp__core_may_hide(core));
+    results(0, 2);
+    cr_assert(mp__core_may_hide(core));
+    results(0, 1);
+    cr_assert_not(mp__core_may_hide(core), "what is left is of one job, whose end is said at once");
+    results(0, 2);
+    pool_ends();
+}
+
 CHECK(core_jobs, one_on_each_worker__hides_nothing)
 {
     mp__core_job job;
