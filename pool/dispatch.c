@@ -259,13 +259,21 @@ static void measure(mp__dispatch *d, const mp__event *event, size_t items, const
     measure->busy_ns = event->busy_ns;
 }
 
+/* It is killed now, as one that is told to; why is noted when it has died of it. */
+static void condemn(mp__dispatch *d, const mp__event *event)
+{
+    uint64_t lost = mp__core_get_counts(d->core).lost;
+    mp__core_condemn(d->core, event->slot, event->generation);
+    d->measures[event->slot].condemned |= mp__core_get_counts(d->core).lost > lost;
+}
+
 /* The next result: of how many items it is; 0: of none. */
 static size_t next_result(mp__dispatch *d, const mp__event *event, size_t count, mp__core_item *item)
 {
     bool nonsense;
     size_t got = mp__core_results(d->core, event->slot, event->generation, count, item, &nonsense);
     if (!got && nonsense)
-        mp__core_condemn(d->core, event->slot, event->generation);
+        condemn(d, event);
     if (got)
         measure(d, event, got, item->job);
     return got;
@@ -311,7 +319,7 @@ static void take_failure(mp__dispatch *d, mp__event *event)
     mp_status status = error->status;
     mp__failed end = mp__core_failed(d->core, event->slot, event->generation, &status, event->by_task, &item, &nonsense);
     if (end == MP__FAILED_NONE && nonsense)
-        mp__core_condemn(d->core, event->slot, event->generation);
+        condemn(d, event);
     if (end == MP__FAILED_NONE)
         return;
     measure(d, event, 1, item.job);
@@ -352,6 +360,12 @@ static void break_for(mp__dispatch *d, bool initializer)
     mp__core_break(d->core);
 }
 
+/* For want of memory or processes it may go better the next time. */
+static bool may_go_better(const mp_error *error)
+{
+    return error->status == MP_ENOMEM || error->status == MP_ESYSTEM;
+}
+
 static void bury(mp__dispatch *d, const mp__event *event)
 {
     uint64_t lost = mp__core_get_counts(d->core).lost;
@@ -365,21 +379,22 @@ static void bury(mp__dispatch *d, const mp__event *event)
         mp__core_vanished(d->core, event->slot, event->generation);
     else
         mp__core_lost(d->core, event->slot, event->generation, event->started);
-    bool unasked = mp__core_get_counts(d->core).lost > lost;
-    if (unasked) { /* one that leaves because it was told to is no trouble */
+    const mp__measure *life = &d->measures[event->slot];
+    if (mp__core_get_counts(d->core).lost > lost ||
+        life->condemned) { /* one that leaves because it was told to is no trouble */
         note_trouble(d, state, event->error);
-        break_for(d, d->has_initializer && !d->measures[event->slot].ready && !event->vanished);
+        if (!life->condemned || !may_go_better(event->error))
+            break_for(d, d->has_initializer && !life->ready && !event->vanished);
     }
     mp__dispatch_act(d); /* now, while `blame` and `evidence` are this life's */
     d->evidence = NULL;
 }
 
-/* For want of memory or processes it may go better the next time. */
 static void start_failed(mp__dispatch *d, const mp__event *event)
 {
     note_trouble(d, mp__core_get_state(d->core), event->error);
     mp__core_start_failed(d->core, event->slot, event->generation);
-    if (event->error->status != MP_ENOMEM && event->error->status != MP_ESYSTEM)
+    if (!may_go_better(event->error))
         break_for(d, true);
 }
 
@@ -418,7 +433,7 @@ static void handle(mp__dispatch *d, mp__event *event)
     case MP__EV_WRITABLE: send_items(d, event->slot); break;
     case MP__EV_RECALLED: mp__core_recalled(d->core, event->slot, event->generation, event->started); break;
     case MP__EV_LOST: bury(d, event); break;
-    case MP__EV_NONSENSE: mp__core_condemn(d->core, event->slot, event->generation); break;
+    case MP__EV_NONSENSE: condemn(d, event); break;
     case MP__EV_START_FAILED: start_failed(d, event); break;
     case MP__EV_SPENT: mp__core_spent(d->core, event->slot, event->generation); break;
     case MP__EV_OUTPUT: mp__output_print(d, event->evidence); break;

@@ -8,9 +8,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-typedef struct mp__measure { /* of one slot: to tell the core how long items take */
-    uint64_t busy_ns, items;
-    bool ready; /* this life is through with its initializer */
+typedef struct mp__measure { /* of one slot's life */
+    uint64_t busy_ns, items; /* to tell the core how long items take */
+    bool ready;              /* it is through with its initializer */
+    bool condemned;          /* it is to die, for it cannot be understood or read */
 } mp__measure;
 
 /* A thread that sleeps where callers run the items: see lend.c. */

@@ -156,6 +156,25 @@ CHECK(memory, runs_out_in_a_worker__each_item_has_a_status)
     end_shortage();
 }
 
+/* For good: what workers say when they greet cannot be read either. */
+CHECK(memory, is_gone_while_the_pool_opens__says_so)
+{
+    int hit = 1;
+    begin_shortage(OURS);
+    for (int first = 0; hit; first++) {
+        mp_pool *pool;
+        mp_error error;
+        arm(first, 1000000);
+        mp_status status = mp_pool_open(&pool, .processes = 2, .error = &error);
+        hit = plot->failed;
+        disarm();
+        cr_assert(hit || status == MP_OK, "allocation %d: %s", first, error.message);
+        cr_assert(status == MP_OK || says(&error, "memory"), "allocation %d: %s", first, error.message);
+        mp_pool_free(&pool);
+    }
+    end_shortage();
+}
+
 /* All of it, for good: still no call hangs. */
 static void run_dry(int whose)
 {

@@ -257,6 +257,41 @@ CHECK(start, fork_fails_and_one_worker_is_left__it_does_the_rest)
     end_faults();
 }
 
+static mp_status tell_place(const mp_none *in, int *out, mp_call *call)
+{
+    (void)in;
+    *out = mp_call_worker(call);
+    return MP_OK;
+}
+MP_TASK(tell_place, mp_none, int);
+
+CHECK(start, fork_fails_and_one_worker_is_left__broadcast_waits_for_no_other)
+{
+    begin_faults(N);
+    mp__system.fork = failing_fork;
+    trial *t = make_trial();
+    mp_pool *pool;
+    int out[2];
+    mp_status statuses[2];
+    mp_error errors[2];
+    disarm();
+    cr_assert(eq(int, mp_pool_open(&pool, .processes = 2), MP_OK));
+    t->items[7].crash = true;
+    arm(0, 1000000);
+    run_map(pool, t);
+    int gone = t->errors[7].worker, left = !gone;
+    cr_assert(
+        eq(int, mp_pool_broadcast(pool, tell_place, NULL, out, 2, .statuses = statuses, .errors = errors), MP_EBROKEN));
+    cr_assert(eq(int, statuses[left], MP_OK));
+    cr_assert(eq(int, out[left], left));
+    cr_assert(eq(int, statuses[gone], MP_EBROKEN));
+    cr_assert(says(&errors[gone], "its worker is gone and none can be started there"), "%s", errors[gone].message);
+    disarm();
+    mp_pool_free(&pool);
+    free(t);
+    end_faults();
+}
+
 CHECK(start, fork_fails_twice__map_is_completed_all_the_same)
 {
     begin_faults(N);
