@@ -99,7 +99,7 @@ static void expect_facts(const facts *f, mp_start_method method, pid_t zygote, m
     cr_assert(same_text(f->ledger, getenv(LEDGER_VARIABLE)), "the environment is inherited");
     cr_assert(eq(int, f->parent, zygote));
     cr_assert(eq(int, f->set_before_main, method == MP_FORK ? 2 : 1), "memory is inherited by a fork only");
-    cr_assert(le(int, f->descriptors, 8));
+    cr_assert(le(int, f->descriptors, 9), "0 to 2 and their copies, the directory, two pipes");
     cr_assert(zero(int, f->line_left));
     cr_assert(method == MP_FORK || !f->criterions_left);
     cr_assert(f->input_is_empty);
