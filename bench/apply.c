@@ -1,4 +1,5 @@
-/* apply [spin|no-spin [any|one|two [CALLS]]]: a synchronous apply of a task that does nothing, one after the other. */
+/* apply [spin|no-spin [any|one|two [CALLS [processes|threads|cluster]]]]: a synchronous apply of a task that does nothing, one after the
+ * other. */
 #include "bench/place.h"
 #include "bench/pool.h"
 
@@ -13,6 +14,7 @@ MP_TASK(settle, int64_t, mp_none);
 
 int main(int argc, char **argv)
 {
+    mp_kind kind = kind_of(word(argc, argv, 4, "processes"), argc, argv);
     double spin = strcmp(word(argc, argv, 1, "spin"), "spin") == 0 ? 0 : MP_NO_SPIN;
     int64_t where = place_of(word(argc, argv, 2, "any"));
     size_t calls = (size_t)number(argc, argv, 3, 10000);
@@ -20,7 +22,8 @@ int main(int argc, char **argv)
     mp_pool *pool;
     mp_error error;
     (void)spin; /* where there is no such option */
-    must(mp_pool_open(&pool, .processes = WORKERS, .initializer = MP_HOOK(settle, &where), SPIN(spin).error = &error),
+    must(mp_pool_open(&pool, .processes = WORKERS, .kind = kind, .initializer = MP_HOOK(settle, &where),
+                      SPIN(spin).error = &error),
          &error);
     if (where != ANY_CPU)
         stay_on(where == ONE_CPU);
@@ -35,6 +38,7 @@ int main(int argc, char **argv)
     report("p50", median(took, calls) * 1e6, "us");
     report("p99", took[calls * 99 / 100] * 1e6, "us");
     report("mean", sum / (double)calls * 1e6, "us");
-    report_usage((double)calls);
+    if (kind != MP_CLUSTER) /* an agent is no child of ours */
+        report_usage((double)calls);
     free(took);
 }

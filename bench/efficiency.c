@@ -1,5 +1,5 @@
-/* efficiency MICROSECONDS [CHUNKSIZE [WORKERS]]: how much of the CPUs' time tasks of this length get, in a map of 0.2 seconds of
- * work. 100 % is what two bare processes take that share the items between them and do nothing else; they and the pool take turns. */
+/* efficiency MICROSECONDS [CHUNKSIZE [WORKERS [processes|threads|cluster]]]: how much of the CPUs' time tasks of this length get, in a map
+ * of 0.2 seconds of work, or of 100 tasks where that is more. 100 % is what two bare processes take that share the items between them and do nothing else; they and the pool take turns. */
 #include "bench/pool.h"
 #include "bench/work.h"
 #include <sys/wait.h>
@@ -53,17 +53,18 @@ static double ideal(const int64_t *steps, size_t n)
 
 int main(int argc, char **argv)
 {
+    mp_kind kind = kind_of(word(argc, argv, 4, "processes"), argc, argv);
     double length = (double)number(argc, argv, 1, 10) * 1e-6;
     ptrdiff_t chunksize = number(argc, argv, 2, 0);
     int workers = (int)number(argc, argv, 3, WORKERS);
-    size_t n = (size_t)(0.2 / length);
+    size_t n = length < 0.002 ? (size_t)(0.2 / length) : 100;
     int64_t *steps = memory(n, sizeof *steps), *out = memory(n, sizeof *out);
     int64_t each = (int64_t)steps_of(length);
     for (size_t i = 0; i < n; i++)
         steps[i] = each;
     double bare[ROUNDS], ours[ROUNDS], ratio[ROUNDS];
     mp_error error = {0};
-    MP_WITH_POOL (pool, .processes = workers, .error = &error) {
+    MP_WITH_POOL (pool, .processes = workers, .kind = kind, .error = &error) {
         for (int round = 0; round < ROUNDS; round++) {
             bare[round] = ideal(steps, n);
             double begin = now();

@@ -28,6 +28,18 @@ static inline void must(mp_status status, const mp_error *error)
     exit(1);
 }
 
+/* The kind of that name. `cluster` comes first in main, for in an agent this does not return; there all workers are, because it says that it
+ * has ever so many CPUs. */
+static inline mp_kind kind_of(const char *name, int argc, char **argv)
+{
+    if (strcmp(name, "cluster") != 0)
+        return strcmp(name, "threads") == 0 ? MP_THREADS : MP_PROCESSES;
+    (void)setenv("MILLPOND_CPU_COUNT", "1000", 1);
+    mp_main(argc, argv);
+    (void)unsetenv("MILLPOND_CPU_COUNT");
+    return MP_CLUSTER;
+}
+
 /* 0, 1, 2, ... */
 static inline int64_t *integers(size_t n)
 {

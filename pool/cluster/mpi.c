@@ -5,7 +5,8 @@
  *
  * MPI has no descriptor that one could wait for, and its calls that wait spin. So nothing here waits in MPI: the thread looks (a
  * *turn*), and between two turns sleeps in ppoll, where sockets wake it at once. How long: nothing for 100 us after something has
- * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway; and at most 200 us
+ * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway (a quarter, where hardly
+ * anything has happened lately: or an idle rank would look as often because of its PINGs as for all else); and at most 200 us
  * while anything is under way, 1 ms for as long as much has happened lately (10 ms for each turn that moved something, a second in
  * all), else 10 ms. A ping that is answered every second is not much.
  *
@@ -35,6 +36,7 @@
 
 enum {
     ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
+    FEW = 4,    /* turns that moved something lately: a PING and what comes with it are no more */
     SLACK_NS = 5000,
 };
 static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 5 * SECOND;
@@ -203,9 +205,10 @@ static void activity_note(activity *of, uint64_t now)
 static uint64_t nap_of(const activity *of, uint64_t now)
 {
     uint64_t idle = now - of->last, most = now < of->lively ? MS : 10 * MS;
+    uint64_t part = of->lively > of->last + FEW * 10 * MS ? idle / 16 : idle / 4;
     if (idle < SECOND && mp__streams_awaits(&tunnel.streams))
         most = 200 * US;
-    return idle < SPIN ? 0 : idle / 16 < most ? idle / 16 : most;
+    return idle < SPIN ? 0 : part < most ? part : most;
 }
 
 static void rest(uint64_t nap)
