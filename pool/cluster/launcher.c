@@ -99,7 +99,7 @@ static void join_job(const char *plugin)
         status = tunnel->open(NULL, &rank, &size, &door, &error);
     }
     if (!status && rank > 0) {
-        int code = mp__agent_serve_door(door, rank);
+        int code = mp__agent_serve_door(door, rank, MP_FORKSERVER);
         tunnel->close(code != 0 || mp__hall_has_lost());
         exit(code);
     }
