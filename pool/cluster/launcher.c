@@ -85,7 +85,7 @@ static void close_tunnel(void)
     if (mp__process_id() != opener)
         return;
     mp__hall_close();
-    tunnel->close(mp__hall_has_lost());
+    (void)tunnel->close(mp__hall_has_lost(), MP_OK);
 }
 
 static void join_job(const char *plugin)
@@ -100,7 +100,7 @@ static void join_job(const char *plugin)
     }
     if (!status && rank > 0) {
         int code = mp__agent_serve_door(door, rank, MP_FORKSERVER);
-        tunnel->close(code != 0 || mp__hall_has_lost());
+        (void)tunnel->close(code != 0 || mp__hall_has_lost(), MP_OK);
         exit(code);
     }
     if (!status)

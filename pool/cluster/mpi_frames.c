@@ -10,14 +10,15 @@
  * a quarter of a window at a time; so MPI never has to keep much that was not expected, and a reader that stops costs one window.
  *
  * END: nothing more comes. STOP: nothing more is taken; the answer is END. A stream has ended when END has gone both ways; what comes
- * for one that is not known any more is what was under way then. BYE: END for all streams of that rank, and for the rank. */
+ * for one that is not known any more is what was under way then. BYE: END for all streams of that rank, and for the rank; of rank 0 it
+ * says what came of it all. */
 #include "pool/cluster/mpi_streams.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 typedef struct frame {
-    uint32_t kind, stream, length; /* of what follows; of CREDIT: the bytes that were taken */
+    uint32_t kind, stream, length; /* of what follows; of CREDIT: the bytes that were taken; of BYE: the verdict */
 } frame;
 _Static_assert(sizeof(frame) == 12, "both sides read it from memory");
 
@@ -128,7 +129,7 @@ static bool send_bye(mp__streams *streams, int rank)
     mp__message *message = mp__mail_message(&streams->mail, rank);
     if (!message)
         return false;
-    put(message, MP__FRAME_BYE, 0, 0);
+    put(message, MP__FRAME_BYE, 0, streams->verdict);
     mp__mail_send(&streams->mail, message);
     streams->ranks[rank].bye_said = true;
     return true;
@@ -167,8 +168,10 @@ bool mp__frames_send(mp__streams *streams)
 
 /* ---- into sockets ---- */
 
-static void heard_bye(mp__streams *streams, int rank)
+static void heard_bye(mp__streams *streams, int rank, uint32_t verdict)
 {
+    if (rank == 0)
+        streams->verdict = verdict;
     streams->ranks[rank].bye_heard = true;
     for (int i = 0; i < MP__BUCKETS; i++)
         for (mp__stream *stream = streams->table[i], *next; stream; stream = next) {
@@ -190,7 +193,7 @@ static bool heard(mp__streams *streams, mp__message *message, const frame *heade
     if (header->kind == MP__FRAME_OPEN)
         return mp__stream_opened(streams, message->rank, header->stream);
     if (header->kind == MP__FRAME_BYE) {
-        heard_bye(streams, message->rank);
+        heard_bye(streams, message->rank, header->length);
         return true;
     }
     mp__stream *stream = mp__stream_find(streams, message->rank, header->stream);

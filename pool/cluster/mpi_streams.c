@@ -477,8 +477,10 @@ void mp__streams_fini(mp__streams *streams)
     close(streams->epoll);
 }
 
-void mp__streams_close(mp__streams *streams)
+void mp__streams_close(mp__streams *streams, uint32_t verdict)
 {
+    if (streams->mail.rank == 0)
+        streams->verdict = verdict;
     door_event(streams); /* what was put there before is a stream yet */
     streams->closing = true;
 }

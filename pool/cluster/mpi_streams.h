@@ -50,8 +50,9 @@ typedef struct mp__streams {
     bool door_full; /* root: some far ends wait for room in the door */
     bool door_shut;
     bool closing;
-    int count; /* of streams */
-    int lined; /* of those, in lines */
+    uint32_t verdict; /* said in BYE by rank 0; elsewhere: heard */
+    int count;        /* of streams */
+    int lined;        /* of those, in lines */
     mp__stream *table[MP__BUCKETS];
     struct mp__streams_rank {
         mp__stream *first, *last; /* the line */
@@ -69,8 +70,8 @@ bool mp__streams_turn(mp__streams *streams);
 /* Something is under way that only MPI can tell the end of. */
 bool mp__streams_awaits(const mp__streams *streams);
 
-/* From now on no stream is opened, and each rank is told BYE as soon as all that was written has been sent. */
-void mp__streams_close(mp__streams *streams);
+/* From now on no stream is opened, and each rank is told BYE as soon as all that was written has been sent: by rank 0, with `verdict`. */
+void mp__streams_close(mp__streams *streams, uint32_t verdict);
 
 /* It has been said to, and heard from, every rank that is not lost, and nothing is left to be handed out. */
 bool mp__streams_closed(const mp__streams *streams);
