@@ -181,8 +181,10 @@ static bool is_first(void)
 
 void mp__launcher_in_main_mpi(void)
 {
-    if (is_first())
-        hide_job();
+    if (!is_first())
+        return;
+    mp__secret_take();
+    hide_job();
 }
 
 void mp__launcher_in_main(void)

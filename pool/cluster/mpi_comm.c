@@ -18,9 +18,11 @@ mp_status mp__comm_failure(const char *what, int code, mp_error *error)
 /* Where the program has loaded one MPI and this was built with another, the functions are that one's, and the handles mean nothing to it. */
 static mp_status check_library(mp_error *error)
 {
-    char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    enum { TEXT = 8192 }; /* MPICH's; this one's MPI_MAX_LIBRARY_VERSION_STRING may be shorter than what the other writes */
+    char text[TEXT] = "";
     int length = 0;
     MPI_Get_library_version(text, &length);
+    text[strcspn(text, "\n")] = 0;
     bool is_openmpi = strstr(text, "Open MPI") != NULL, wants_openmpi = strcmp(MP__MPI_NAME, "openmpi") == 0;
     if (is_openmpi == wants_openmpi)
         return MP_OK;
