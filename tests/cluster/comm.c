@@ -7,6 +7,7 @@
  *   again      ROUNDS (20) pools, over the world and with each rank as rank 0: nothing is left of any
  *   forever    items that do not end, and which process has begun them: that is to be killed
  *   funneled   refused, on all ranks
+ *   refused    ROUNDS times what rank 0 refuses, or one of the others, when all have come: the next call is none the wiser
  *   errors     all that is refused, with the same status on all ranks; and then it works */
 #include <dirent.h>
 #include <millpond.h>
@@ -222,10 +223,15 @@ static int twice(void)
     return workers;
 }
 
-static int again(void)
+static int rounds_wanted(void)
 {
     const char *text = getenv("ROUNDS");
-    int rounds = text ? (int)strtol(text, NULL, 10) : 20;
+    return text ? (int)strtol(text, NULL, 10) : 20;
+}
+
+static int again(void)
+{
+    int rounds = rounds_wanted();
     MPI_Comm turned;
     leftovers before = {0, 0, 0};
     for (int i = 0; i < rounds; i++) {
@@ -360,6 +366,14 @@ static int errors(void)
     return 0;
 }
 
+static int refused(void)
+{
+    int rounds = rounds_wanted();
+    for (int i = 0; i < rounds && !faults; i++)
+        refuse_options();
+    return rounds;
+}
+
 static void refuse_before_init(void)
 {
     MPI_Comm comm = MPI_COMM_WORLD;
@@ -376,10 +390,10 @@ int main(int argc, char **argv)
         const char *name;
         int level;
         int (*run)(void);
-    } modes[] = {{"twice", MPI_THREAD_MULTIPLE, twice},        {"forked", MPI_THREAD_MULTIPLE, twice},
-                 {"serial", MPI_THREAD_SERIALIZED, twice},     {"again", MPI_THREAD_MULTIPLE, again},
-                 {"funneled", MPI_THREAD_FUNNELED, funneled},  {"errors", MPI_THREAD_MULTIPLE, errors},
-                 {"forever", MPI_THREAD_MULTIPLE, run_forever}};
+    } modes[] = {{"twice", MPI_THREAD_MULTIPLE, twice},       {"forked", MPI_THREAD_MULTIPLE, twice},
+                 {"serial", MPI_THREAD_SERIALIZED, twice},    {"again", MPI_THREAD_MULTIPLE, again},
+                 {"funneled", MPI_THREAD_FUNNELED, funneled}, {"errors", MPI_THREAD_MULTIPLE, errors},
+                 {"refused", MPI_THREAD_MULTIPLE, refused},   {"forever", MPI_THREAD_MULTIPLE, run_forever}};
     const struct mode *mode = modes;
     while (argc > 1 && strcmp(mode->name, argv[1]) != 0)
         if (++mode == modes + sizeof modes / sizeof *modes)
