@@ -1,4 +1,4 @@
-/* mp_main: what a program with MP_SPAWN, MP_FORKSERVER or MP_CLUSTER pools calls first. */
+/* mp_main: what a program with MP_SPAWN, MP_FORKSERVER or MP_CLUSTER pools calls first; mp_main_mpi, if it is an MPI program itself. */
 #ifndef MILLPOND_MAIN_H
 #define MILLPOND_MAIN_H
 #include <millpond/pool.h>

@@ -411,8 +411,9 @@ int main(int argc, char **argv)
     use_mpi("before");
     int number = mode->run();
     int all = sum_of(MPI_COMM_WORLD, faults);
-    MPI_Finalize();
     if (rank == 0 && all == 0)
         printf("ok comm %s: %d ranks, %d\n", mode->name, size, number);
+    fflush(stdout); /* what comes now is MPI's alone */
+    MPI_Finalize();
     return all != 0;
 }
