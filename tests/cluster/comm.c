@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { ITEMS = 20000, EACH = 1000 };
@@ -313,6 +314,22 @@ static void refuse_comms(void)
     MPI_Comm_free(&half);
 }
 
+/* The last rank has none left; the others had, and give back what they took. */
+static void refuse_descriptors(void)
+{
+    MPI_Comm comm = MPI_COMM_WORLD;
+    mp_pool *pool;
+    mp_error error;
+    struct rlimit before, none = {.rlim_cur = 3};
+    (void)getrlimit(RLIMIT_NOFILE, &before);
+    none.rlim_max = before.rlim_max;
+    if (rank == size - 1)
+        (void)setrlimit(RLIMIT_NOFILE, &none);
+    mp_status status = mp_pool_open_comm(&pool, &comm, .error = &error);
+    (void)setrlimit(RLIMIT_NOFILE, &before);
+    expect("no descriptors on one rank", status, MP_ESYSTEM, &error, "no descriptors");
+}
+
 static void refuse_options(void)
 {
     MPI_Comm comm = MPI_COMM_WORLD;
@@ -359,6 +376,7 @@ static int errors(void)
     refuse_options();
     leftovers before = look();
     refuse_options();
+    refuse_descriptors();
     use_mpi("behind what was refused");
     compare(before, "behind what was refused");
     refuse_second();
@@ -369,8 +387,10 @@ static int errors(void)
 static int refused(void)
 {
     int rounds = rounds_wanted();
-    for (int i = 0; i < rounds && !faults; i++)
+    for (int i = 0; i < rounds && !faults; i++) {
         refuse_options();
+        refuse_descriptors();
+    }
     return rounds;
 }
 
