@@ -314,13 +314,15 @@ static void refuse_comms(void)
     MPI_Comm_free(&half);
 }
 
-/* The last rank has none left; the others had, and give back what they took. */
+/* The last rank has none left; the others had, and give back what they took. As many as there are may go on to be polled, for MPI. */
 static void refuse_descriptors(void)
 {
     MPI_Comm comm = MPI_COMM_WORLD;
     mp_pool *pool;
     mp_error error;
-    struct rlimit before, none = {.rlim_cur = 3};
+    int lowest = dup(STDERR_FILENO);
+    struct rlimit before, none = {.rlim_cur = (rlim_t)lowest};
+    close(lowest);
     (void)getrlimit(RLIMIT_NOFILE, &before);
     none.rlim_max = before.rlim_max;
     if (rank == size - 1)
