@@ -123,18 +123,16 @@ _Noreturn static void become(const mp__birth *birth)
                                        .executed = true});
 }
 
-void mp_main(int argc, char **argv)
+/* False: it was executed to be something, and that was not for this process. */
+static bool begin(int argc, char **argv)
 {
     if (!arguments) {
         arguments = copy_arguments(argc, argv);
         note_program();
     }
     const char *text = getenv(MP__BIRTH_VARIABLE);
-    if (!text) {
-        mp__launcher_in_main();
-        mp__replay_in_main();
-        return;
-    }
+    if (!text)
+        return true;
     mp__birth birth;
     mp__birth_reading read = mp__birth_read(text, &birth);
     unsetenv(MP__BIRTH_VARIABLE);
@@ -142,6 +140,23 @@ void mp_main(int argc, char **argv)
         _exit(MP__EXIT_MISMATCH);
     if (read == MP__BIRTH_OURS)
         become(&birth);
+    return false;
+}
+
+void mp_main(int argc, char **argv)
+{
+    if (!begin(argc, argv))
+        return;
+    mp__launcher_in_main();
+    mp__replay_in_main();
+}
+
+void mp_main_mpi(int argc, char **argv)
+{
+    if (!begin(argc, argv))
+        return;
+    mp__launcher_in_main_mpi();
+    mp__replay_in_main();
 }
 
 mp_status mp__main_check(mp_start_method method, mp_error *error)

@@ -360,9 +360,12 @@ mp_status mp_pool_join_for(mp_pool *pool, double timeout)
 static void *end_pool(void *argument)
 {
     mp_pool *pool = argument;
+    void (*ended)(void) = pool->ended;
     mp__dispatch_join(pool->dispatch, MP_FOREVER);
     mp__dispatch_free(&pool->dispatch);
     free_pool(pool);
+    if (ended)
+        ended();
     return NULL;
 }
 

@@ -20,6 +20,7 @@ struct mp_pool {
     mp__core_job usual; /* what it makes of a call of one item that says nothing */
     char prefix[MP__PREFIX_MAX + 1];
     mp__chaos chaos;
+    void (*ended)(void); /* called when nothing of it is left; NULL: nobody asks */
 };
 
 /* mp_pool_open, of one that breaks more easily. */

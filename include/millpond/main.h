@@ -1,4 +1,4 @@
-/* mp_main: what a program with MP_SPAWN, MP_FORKSERVER or MP_CLUSTER pools calls first. */
+/* mp_main: what a program with MP_SPAWN, MP_FORKSERVER or MP_CLUSTER pools calls first; mp_main_mpi, if it is an MPI program itself. */
 #ifndef MILLPOND_MAIN_H
 #define MILLPOND_MAIN_H
 #include <millpond/pool.h>
@@ -16,5 +16,12 @@ MP__BEGIN
  * For MP_CLUSTER (pool.h) it finds out what this process is: one that is to be an agent serves here, and does not return.
  * Python: if __name__ == "__main__", multiprocessing.freeze_support. */
 MP__API void mp_main(int argc, char **argv);
+
+/* mp_main of a program that initializes MPI itself (comm.h): all that mp_main does, but no rank becomes an agent here, for it is
+ * mp_pool_open_comm that says which one is, and until when. First in `main`, before MPI_Init_thread: a process that a pool has executed to be
+ * a worker becomes one here; it is no rank, and must not come to MPI. From what tasks start it takes what the launcher has said (it sets
+ * MILLPOND_MPI=none): a program of this library among them is none of the job.
+ * A program may do without: then its workers are forked; comm.h says what that means. */
+MP__API void mp_main_mpi(int argc, char **argv);
 MP__END
 #endif

@@ -65,7 +65,8 @@ typedef struct mp_pool mp_pool;
  * - an agent that is lost (its connection ends, or it is silent for 5 seconds) takes what its workers had been given with it: MP_ELOST, with
  *   the host and the reason, and run again if `.retries` are for that. Nobody knows which of these had run. The pool goes on with the rest.
  *   A root may be stopped (Ctrl-Z, a debugger) for 10 minutes; under an MPI, which does not tell of its end, for 10 seconds.
- * - calls that ask how far an item is (mp_future_cancel, mp_future_running) wait for the agent's answer, a quarter of a second at most. */
+ * - calls that ask how far an item is (mp_future_cancel, mp_future_running) wait for the agent's answer, a quarter of a second at most.
+ * - a program that is an MPI program itself opens it over one of its communicators, and does not call mp_main: comm.h. */
 typedef enum mp_kind {
     MP_DEFAULT_KIND = 0, /* as MILLPOND says, see below; else MP_PROCESSES */
     MP_PROCESSES,        /* multiprocessing.Pool: a task that crashes costs its item */

@@ -28,6 +28,7 @@ typedef struct source {
     const char *address; /* NULL: through the door */
     uint64_t wait_ns;    /* for a root that is not there yet */
     int door, rank;
+    mp_start_method method; /* of workers */
 } source;
 
 /* fixed before the first session */
@@ -37,6 +38,8 @@ static uint64_t id;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static unsigned sessions;
+static pthread_t last; /* of their threads that has ended, and is to be joined, */
+static bool has_last;  /* if there is one */
 
 /* --- connections ----------------------------------------------------------------------------------------------------------- */
 
@@ -186,16 +189,36 @@ static bool answer_challenge(mp__wire *wire, uint64_t nonce, int rank)
 
 /* --- sessions -------------------------------------------------------------------------------------------------------------- */
 
+/* Each joins the one that has ended before it, and whoever waits for all of them joins the last: none is left behind, and no list of
+ * them is kept. */
 static void *session_thread(void *of)
 {
     mp__session *session = of;
     mp__session_run(session, &mask);
     mp__session_free(session);
     pthread_mutex_lock(&lock);
+    const pthread_t before = last;
+    const bool joins = has_last;
+    last = pthread_self();
+    has_last = true;
     sessions--;
     pthread_cond_signal(&ended);
     pthread_mutex_unlock(&lock);
+    if (joins)
+        pthread_join(before, NULL);
     return NULL;
+}
+
+static void await_sessions(void)
+{
+    pthread_mutex_lock(&lock);
+    while (sessions)
+        pthread_cond_wait(&ended, &lock);
+    const bool joins = has_last;
+    has_last = false;
+    pthread_mutex_unlock(&lock);
+    if (joins)
+        pthread_join(last, NULL);
 }
 
 /* All signals are the main thread's. */
@@ -210,10 +233,8 @@ static void begin_session(mp__session *session)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     int failed = mp__system.pthread_create(&thread, NULL, session_thread, session);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    if (!failed) {
-        pthread_detach(thread);
+    if (!failed)
         return;
-    }
     mp__session_free(session);
     pthread_mutex_lock(&lock);
     sessions--;
@@ -230,7 +251,7 @@ static mp__session *greeted_session(const source *from, bool first)
         return NULL;
     mp__wire_init(&wire, fd);
     if (answer_challenge(&wire, nonce, from->rank))
-        return mp__session_make(&wire, nonce, !from->address);
+        return mp__session_make(&wire, nonce, !from->address, from->method);
     mp__wire_fini(&wire);
     return NULL;
 }
@@ -261,10 +282,7 @@ static int serve(const source *from)
     bool served = false;
     while (offer(from, !served))
         served = true;
-    pthread_mutex_lock(&lock);
-    while (sessions)
-        pthread_cond_wait(&ended, &lock);
-    pthread_mutex_unlock(&lock);
+    await_sessions();
     return served ? 0 : 1;
 }
 
@@ -277,10 +295,10 @@ int mp__agent_serve(const char *text)
     size_t length = comma ? (size_t)(comma - text) : strlen(text);
     snprintf(address, sizeof address, "%.*s", (int)(length < sizeof address ? length : sizeof address - 1), text);
     uint64_t seconds = wait ? strtoull(wait + strlen(",wait="), NULL, 10) : WAIT_S;
-    return serve(&(source){.address = address, .wait_ns = seconds * 1000000000u, .door = -1});
+    return serve(&(source){.address = address, .wait_ns = seconds * 1000000000u, .door = -1, .method = MP_FORKSERVER});
 }
 
-int mp__agent_serve_door(int door, int rank)
+int mp__agent_serve_door(int door, int rank, mp_start_method method)
 {
-    return serve(&(source){.door = door, .rank = rank});
+    return serve(&(source){.door = door, .rank = rank, .method = method});
 }

@@ -390,6 +390,11 @@ void mp__hall_note_loss(void)
     atomic_store(&has_lost, true);
 }
 
+void mp__hall_forget_losses(void)
+{
+    atomic_store(&has_lost, false);
+}
+
 bool mp__hall_has_lost(void)
 {
     return atomic_load(&has_lost);

@@ -23,8 +23,9 @@ typedef struct mp__hall_terms {
 mp_status mp__hall_open(const char *text, mp_error *error);
 /* The same over a door (tunnel.h), which is taken, with agents behind it. */
 mp_status mp__hall_open_door(int door, uint32_t agents, mp_error *error);
-/* An agent that was there, or the root, has been lost; and whether one has. */
+/* An agent that was there, or the root, has been lost; whether one has; and what is lost from now on is another job. */
 void mp__hall_note_loss(void);
+void mp__hall_forget_losses(void);
 bool mp__hall_has_lost(void);
 /* Nobody comes any more, and who waits is sent away. */
 void mp__hall_close(void);

@@ -1,7 +1,8 @@
 /* The plugin for one MPI: a tunnel (tunnel.h) whose bytes travel as MPI messages. Built once with each MPI's compiler.
  *
  * Decides when MPI begins and ends, and how long its thread sleeps. Owns that thread, "mp-mpi", which makes every MPI call; who opens
- * and closes gives it orders and waits for its state. The lock guards state and order; no MPI call is made under it.
+ * and closes gives it orders and waits for its state. The lock guards state and order; no MPI call is made under it. Over a communicator of
+ * the program's, whoever opens makes the first calls, with the thread on hold: those are collective, and a failure must be everybody's.
  *
  * MPI has no descriptor that one could wait for, and its calls that wait spin. So nothing here waits in MPI: the thread looks (a
  * *turn*), and between two turns sleeps in ppoll, where sockets wake it at once. How long: nothing for 100 us after something has
@@ -13,6 +14,7 @@
  * Happy path: open, turns; close: what was written is sent, BYE to and from everybody, MPI_Finalize.
  * A rank was lost: MPI_Finalize would wait for it, so nobody calls it. What MPI's launcher makes of a process that leaves without it
  * is another matter: see leave(). Nothing here waits without a bound once it is closing. */
+#include "pool/cluster/mpi_comm.h"
 #include "pool/cluster/mpi_launch.h"
 #include "pool/cluster/mpi_streams.h"
 #include "pool/cluster/tunnel.h"
@@ -41,10 +43,10 @@ enum {
 };
 static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 5 * SECOND;
 
-/* CLOSED -> OPENING -> OPEN -> ENDING -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED. The thread makes the steps out of OPENING, OPEN
- * and ENDING. */
+/* CLOSED -> OPENING -> OPEN -> ENDING -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED; OPENING -> CLOSED before there is a thread. The
+ * thread makes the steps out of OPENING, OPEN and ENDING. */
 typedef enum tunnel_state { CLOSED, OPENING, OPEN, REFUSED, ENDING, ENDED } tunnel_state;
-typedef enum tunnel_order { CARRY, CLOSE, CLOSE_LOST, ABORT } tunnel_order;
+typedef enum tunnel_order { HOLD, GIVE_UP, CARRY, CLOSE, CLOSE_LOST, ABORT } tunnel_order;
 
 static struct tunnel {
     pthread_mutex_t lock;
@@ -52,18 +54,19 @@ static struct tunnel {
     /* guarded by lock */
     tunnel_state state;
     tunnel_order order;
-    int exit_code; /* of ABORT */
+    int number; /* of ABORT: the exit code; of CLOSE: the verdict */
     /* set before the thread begins, or by it before it leaves OPENING */
     pthread_t thread;
-    MPI_Comm given; /* MPI_COMM_NULL: the world's */
+    MPI_Comm comm;  /* a duplicate; of the program's communicator it is there before the thread begins */
+    bool given;     /* that is the program's */
     bool launched;  /* by this MPI's own launcher, which watches over its processes */
     bool ours;      /* MPI was initialized here */
     bool finalized; /* and cannot be again */
     int door, wake;
     mp_error error;
-    /* the thread's own */
-    MPI_Comm comm;
+    /* the thread's own, from CARRY to ENDED */
     mp__streams streams;
+    mp_status outcome;
 } tunnel = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static uint64_t now_ns(void)
@@ -81,20 +84,21 @@ static void state_set(tunnel_state state)
     pthread_mutex_unlock(&tunnel.lock);
 }
 
-static tunnel_order order_get(void)
+static tunnel_order order_get(int *number)
 {
     pthread_mutex_lock(&tunnel.lock);
     tunnel_order order = tunnel.order;
+    *number = tunnel.number;
     pthread_mutex_unlock(&tunnel.lock);
     return order;
 }
 
-static void order_give(tunnel_order order, int exit_code)
+static void order_give(tunnel_order order, int number)
 {
     uint64_t one = 1;
     pthread_mutex_lock(&tunnel.lock);
     tunnel.order = order;
-    tunnel.exit_code = exit_code;
+    tunnel.number = number;
     pthread_cond_broadcast(&tunnel.changed);
     pthread_mutex_unlock(&tunnel.lock);
     ssize_t told = write(tunnel.wake, &one, sizeof one);
@@ -103,12 +107,15 @@ static void order_give(tunnel_order order, int exit_code)
 
 /* ---- beginning, on the thread ---- */
 
-static mp_status refuse_mpi(const char *what, int code)
+/* False: whoever opens has given it up. */
+static bool may_begin(void)
 {
-    char text[MPI_MAX_ERROR_STRING] = "";
-    int length = 0;
-    MPI_Error_string(code, text, &length);
-    return mp__launch_failure(&tunnel.error, MP_ELAUNCH, "%s failed: %.300s", what, text);
+    pthread_mutex_lock(&tunnel.lock);
+    while (tunnel.order == HOLD)
+        pthread_cond_wait(&tunnel.changed, &tunnel.lock);
+    bool may = tunnel.order != GIVE_UP;
+    pthread_mutex_unlock(&tunnel.lock);
+    return may;
 }
 
 /* A program that has initialized MPI itself keeps to what it asked for: from SERIALIZED on another thread may call, and below MULTIPLE
@@ -132,7 +139,7 @@ static mp_status begin_mpi(void)
     else
         MPI_Query_thread(&level);
     if (code != MPI_SUCCESS)
-        return refuse_mpi("MPI_Init_thread", code);
+        return mp__comm_failure("MPI_Init_thread", code, &tunnel.error);
     if (tunnel.ours) {
         MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
         MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
@@ -152,16 +159,15 @@ static void let_others_begin(void)
 /* All ranks come here, or wait for those that have not. */
 static mp_status begin_comm(void)
 {
-    MPI_Comm from = tunnel.given == MPI_COMM_NULL ? MPI_COMM_WORLD : tunnel.given;
-    int size = 0, code = MPI_Comm_size(from, &size);
+    int size = 0, code = MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (code != MPI_SUCCESS)
-        return refuse_mpi("MPI_Comm_size", code);
-    if (tunnel.given == MPI_COMM_NULL && mp__launch_check_size(size, &tunnel.error) != MP_OK)
+        return mp__comm_failure("MPI_Comm_size", code, &tunnel.error);
+    if (mp__launch_check_size(size, &tunnel.error) != MP_OK)
         return tunnel.error.status;
     if (size > 1)
         let_others_begin();
-    if ((code = MPI_Comm_dup(from, &tunnel.comm)) != MPI_SUCCESS)
-        return refuse_mpi("MPI_Comm_dup", code);
+    if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &tunnel.comm)) != MPI_SUCCESS)
+        return mp__comm_failure("MPI_Comm_dup", code, &tunnel.error);
     MPI_Comm_set_errhandler(tunnel.comm, MPI_ERRORS_RETURN);
     return MP_OK;
 }
@@ -175,14 +181,23 @@ static void end_mpi(void)
     tunnel.finalized = tunnel.ours;
 }
 
+static mp_status streams_begin(MPI_Comm comm, mp_error *error)
+{
+    return mp__streams_init(&tunnel.streams, comm, tunnel.door, tunnel.wake)
+               ? MP_OK
+               : mp__launch_failure(error, MP_ESYSTEM, "cannot carry streams: %s", strerror(errno));
+}
+
 static mp_status begin(void)
 {
+    if (tunnel.given)
+        return MP_OK;
     tunnel.comm = MPI_COMM_NULL;
     mp_status status = begin_mpi();
     if (status == MP_OK)
         status = begin_comm();
-    if (status == MP_OK && !mp__streams_init(&tunnel.streams, tunnel.comm, tunnel.door, tunnel.wake))
-        status = mp__launch_failure(&tunnel.error, MP_ESYSTEM, "cannot carry streams: %s", strerror(errno));
+    if (status == MP_OK)
+        status = streams_begin(tunnel.comm, &tunnel.error);
     if (status != MP_OK)
         end_mpi();
     return status;
@@ -241,7 +256,8 @@ static void carry(bool (*done)(void), uint64_t limit)
 
 static bool ordered(void)
 {
-    return order_get() != CARRY;
+    int number;
+    return order_get(&number) != CARRY;
 }
 
 static bool all_closed(void)
@@ -257,7 +273,7 @@ static void wait_for_abort(void)
     pthread_mutex_lock(&tunnel.lock);
     while (tunnel.order != ABORT)
         pthread_cond_wait(&tunnel.changed, &tunnel.lock);
-    int exit_code = tunnel.exit_code;
+    int exit_code = tunnel.number;
     pthread_mutex_unlock(&tunnel.lock);
     MPI_Abort(MPI_COMM_WORLD, exit_code);
     _exit(exit_code);
@@ -267,16 +283,18 @@ static void *tunnel_run(void *unused)
 {
     (void)unused;
     (void)prctl(PR_SET_TIMERSLACK, SLACK_NS);
-    if (begin() != MP_OK) {
+    if (!may_begin() || begin() != MP_OK) {
         state_set(REFUSED);
         return NULL;
     }
     state_set(OPEN);
     carry(ordered, 0);
-    bool lost = order_get() == CLOSE_LOST;
-    mp__streams_close(&tunnel.streams);
+    int verdict;
+    bool lost = order_get(&verdict) == CLOSE_LOST;
+    mp__streams_close(&tunnel.streams, (uint32_t)verdict);
     carry(all_closed, lost ? DRAIN_LOST : DRAIN);
     lost |= tunnel.streams.mail.troubled || !all_closed();
+    tunnel.outcome = lost ? MP_ELOST : (mp_status)tunnel.streams.verdict;
     mp__streams_fini(&tunnel.streams);
     state_set(ENDING);
     if (!lost)
@@ -355,60 +373,158 @@ static tunnel_state state_await(tunnel_state while_it_is, uint64_t limit)
     return now;
 }
 
-static mp_status tunnel_open(void *comm, int *rank, int *size, int *door, mp_error *error)
+/* There is one at a time. */
+static bool take(bool given)
 {
-    mp_error unwanted;
-    *rank = *size = 0;
-    *door = -1;
-    error = error ? error : &unwanted;
-    if (tunnel.state != CLOSED || tunnel.finalized)
-        return mp__launch_failure(error, MP_EINVAL, "MPI begins once in a process, and has begun or ended already");
-    mp_status status = mp__launch_check(error);
-    if (status != MP_OK)
-        return status;
-    int other;
-    if (!descriptors_make(&other))
-        return mp__launch_failure(error, MP_ESYSTEM, "no descriptors for MPI's thread: %s", strerror(errno));
-    tunnel.given = comm ? *(MPI_Comm *)comm : MPI_COMM_NULL;
-    tunnel.launched = mp__launch_is_ours();
-    tunnel.order = CARRY;
-    tunnel.state = OPENING;
-    bool started = thread_start();
-    if (!started)
-        status = mp__launch_failure(error, MP_ESYSTEM, "cannot start MPI's thread: %s", strerror(errno));
-    else if (state_await(OPENING, 0) == REFUSED)
-        status = (*error = tunnel.error).status;
-    if (status == MP_OK) {
-        *rank = tunnel.streams.mail.rank;
-        *size = tunnel.streams.mail.size;
-        *door = other;
-        return MP_OK;
+    pthread_mutex_lock(&tunnel.lock);
+    bool taken = tunnel.state == CLOSED && !tunnel.finalized;
+    if (taken) {
+        tunnel.state = OPENING;
+        tunnel.order = HOLD;
+        tunnel.given = given;
     }
-    if (started)
-        pthread_join(tunnel.thread, NULL);
-    tunnel.state = CLOSED;
+    pthread_mutex_unlock(&tunnel.lock);
+    return taken;
+}
+
+/* Descriptors, and the thread, on hold. */
+static mp_status start(int *door, mp_error *error)
+{
+    if (!descriptors_make(door))
+        return mp__launch_failure(error, MP_ESYSTEM, "no descriptors for MPI's thread: %s", strerror(errno));
+    if (thread_start())
+        return MP_OK;
+    mp_status status = mp__launch_failure(error, MP_ESYSTEM, "cannot start MPI's thread: %s", strerror(errno));
     descriptors_close();
-    close(other);
+    close(*door);
     return status;
 }
 
-static void tunnel_close(bool lost)
+static void stop(int door)
+{
+    order_give(GIVE_UP, 0);
+    pthread_join(tunnel.thread, NULL);
+    descriptors_close();
+    close(door);
+}
+
+static mp_status open_world(int *door, mp_error *error)
+{
+    if (!take(false))
+        return mp__launch_failure(error, MP_EINVAL, "MPI begins once in a process, and has begun or ended already");
+    mp_status status = mp__launch_check(error);
+    tunnel.launched = mp__launch_is_ours();
+    if (status == MP_OK)
+        status = start(door, error);
+    if (status != MP_OK) {
+        state_set(CLOSED);
+        return status;
+    }
+    order_give(CARRY, 0);
+    if (state_await(OPENING, 0) != REFUSED)
+        return MP_OK;
+    stop(*door);
+    state_set(CLOSED);
+    return (*error = tunnel.error).status;
+}
+
+static mp_status refuse_second(mp_error *error)
+{
+    pthread_mutex_lock(&tunnel.lock);
+    bool given = tunnel.given;
+    pthread_mutex_unlock(&tunnel.lock);
+    if (given)
+        return mp__launch_failure(error, MP_ERUNNING,
+                                  "this process has a pool that spans a communicator already: free that one first");
+    return mp__launch_failure(error, MP_ELAUNCH,
+                              "mp_main has made agents of the other ranks: a program that initializes MPI itself calls "
+                              "mp_main_mpi instead");
+}
+
+/* All that can fail on this rank alone. */
+static mp_status prepare_over(MPI_Comm comm, int *door, mp_error *error)
+{
+    tunnel.ours = tunnel.launched = false;
+    mp_status status = start(door, error);
+    if (status == MP_OK && (status = streams_begin(comm, error)) != MP_OK)
+        stop(*door);
+    return status;
+}
+
+/* Who cannot for a reason of his `own` comes along until all know of it. */
+static mp_status begin_over(MPI_Comm from, mp_status own, int *door, mp_error *error)
+{
+    MPI_Comm comm = MPI_COMM_NULL;
+    int code = MPI_Comm_dup(from, &comm);
+    if (code != MPI_SUCCESS)
+        return mp__comm_failure("MPI_Comm_dup", code, error);
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    if (own == MP_OK)
+        own = prepare_over(comm, door, error);
+    mp_status all = mp__comm_agree(comm, own, error);
+    if (all == MP_OK) {
+        tunnel.comm = comm;
+        return MP_OK;
+    }
+    if (own == MP_OK) {
+        mp__streams_fini(&tunnel.streams);
+        stop(*door);
+    }
+    MPI_Comm_free(&comm);
+    return all;
+}
+
+static mp_status open_over(MPI_Comm from, int *door, mp_error *error)
+{
+    bool speaks, many;
+    mp_status status = mp__comm_check(from, &speaks, &many, error);
+    if (!speaks)
+        return status;
+    bool taken = take(true);
+    if (!taken && ((status = refuse_second(error)) != MP_ERUNNING || !many))
+        return status;
+    status = begin_over(from, status, door, error);
+    if (status == MP_OK) {
+        order_give(CARRY, 0);
+        (void)state_await(OPENING, 0); /* nothing of it can fail any more */
+    } else if (taken) {
+        state_set(CLOSED);
+    }
+    return status;
+}
+
+static mp_status tunnel_open(void *comm, int *rank, int *size, int *door, mp_error *error)
+{
+    mp_error unwanted;
+    error = error ? error : &unwanted;
+    int ours = -1;
+    mp_status status = comm ? open_over(*(MPI_Comm *)comm, &ours, error) : open_world(&ours, error);
+    *rank = status ? 0 : tunnel.streams.mail.rank;
+    *size = status ? 0 : tunnel.streams.mail.size;
+    *door = status ? -1 : ours;
+    return status;
+}
+
+static mp_status tunnel_close(bool lost, mp_status verdict)
 {
     if (tunnel.state != OPEN)
-        return;
+        return MP_EINVAL;
     bool root = tunnel.streams.mail.rank == 0;
-    order_give(lost ? CLOSE_LOST : CLOSE, 0);
+    order_give(lost ? CLOSE_LOST : CLOSE, (int)verdict);
     (void)state_await(OPEN, 2 * DRAIN);
     /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
      * deaf, and another needs an answer of it to end their connection. Then the root leaves first: its exit code counts, and where an
      * agent does, the launcher may end the root. */
-    if (state_await(ENDING, root ? FINALIZE : 3 * FINALIZE) == ENDED && (tunnel.finalized || !tunnel.ours)) {
+    bool ended = state_await(ENDING, root ? FINALIZE : 3 * FINALIZE) == ENDED;
+    if (ended && (tunnel.finalized || !tunnel.ours)) {
         pthread_join(tunnel.thread, NULL);
         descriptors_close();
-        tunnel.state = CLOSED;
-    } else {
-        on_exit(leave, root ? &tunnel : NULL); /* called next where this is called at exit itself */
+        state_set(CLOSED);
+        return tunnel.outcome;
     }
+    if (tunnel.ours)
+        on_exit(leave, root ? &tunnel : NULL); /* called next where this is called at exit itself */
+    return ended ? tunnel.outcome : MP_ELOST;
 }
 
 __attribute__((visibility("default"))) const mp__tunnel mp__tunnel_plugin = {

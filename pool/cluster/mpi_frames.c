@@ -10,14 +10,17 @@
  * a quarter of a window at a time; so MPI never has to keep much that was not expected, and a reader that stops costs one window.
  *
  * END: nothing more comes. STOP: nothing more is taken; the answer is END. A stream has ended when END has gone both ways; what comes
- * for one that is not known any more is what was under way then. BYE: END for all streams of that rank, and for the rank. */
+ * for one that is not known any more is what was under way then. BYE: END for all streams of that rank, and for the rank; of rank 0 it
+ * says what came of it all. Behind that the other side may still be told what its bytes wait for. LAST, when BYE has gone both ways: it is
+ * the last message. So whoever has heard it has heard everything, and nothing is under way that another communicator, which MPI gives the
+ * same context when this one has been freed, would take for its own. */
 #include "pool/cluster/mpi_streams.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 typedef struct frame {
-    uint32_t kind, stream, length; /* of what follows; of CREDIT: the bytes that were taken */
+    uint32_t kind, stream, length; /* of what follows; of CREDIT: the bytes that were taken; of BYE: the verdict */
 } frame;
 _Static_assert(sizeof(frame) == 12, "both sides read it from memory");
 
@@ -128,10 +131,42 @@ static bool send_bye(mp__streams *streams, int rank)
     mp__message *message = mp__mail_message(&streams->mail, rank);
     if (!message)
         return false;
-    put(message, MP__FRAME_BYE, 0, 0);
+    put(message, MP__FRAME_BYE, 0, streams->verdict);
     mp__mail_send(&streams->mail, message);
     streams->ranks[rank].bye_said = true;
     return true;
+}
+
+/* Nobody waits for what the streams still have to say. */
+static bool last_due(const mp__streams *streams, int rank)
+{
+    const struct mp__streams_rank *to = &streams->ranks[rank];
+    return to->bye_said && to->bye_heard && !to->last_said && !to->first;
+}
+
+static bool send_last(mp__streams *streams, int rank)
+{
+    mp__message *message = mp__mail_message(&streams->mail, rank);
+    if (!message)
+        return false;
+    put(message, MP__FRAME_LAST, 0, 0);
+    mp__mail_send(&streams->mail, message);
+    streams->ranks[rank].last_said = true;
+    return true;
+}
+
+static void drop_lines(mp__streams *streams, int rank)
+{
+    struct mp__streams_rank *to = &streams->ranks[rank];
+    while (to->first) {
+        mp__stream *stream = to->first;
+        to->first = stream->behind;
+        stream->lined = false;
+        streams->lined--;
+        stream->ended = true;
+        stream->readable = false;
+        mp__stream_settle(streams, stream);
+    }
 }
 
 static bool send_lines(mp__streams *streams, int rank)
@@ -158,17 +193,25 @@ bool mp__frames_send(mp__streams *streams)
     if (streams->lined == 0 && !streams->closing)
         return false;
     for (int rank = 0; rank < streams->mail.size; rank++) {
+        if (streams->ranks[rank].last_said) {
+            drop_lines(streams, rank);
+            continue;
+        }
         sent |= send_lines(streams, rank);
         if (bye_due(streams, rank))
             sent |= send_bye(streams, rank);
+        if (last_due(streams, rank))
+            sent |= send_last(streams, rank);
     }
     return sent;
 }
 
 /* ---- into sockets ---- */
 
-static void heard_bye(mp__streams *streams, int rank)
+static void heard_bye(mp__streams *streams, int rank, uint32_t verdict)
 {
+    if (rank == 0)
+        streams->verdict = verdict;
     streams->ranks[rank].bye_heard = true;
     for (int i = 0; i < MP__BUCKETS; i++)
         for (mp__stream *stream = streams->table[i], *next; stream; stream = next) {
@@ -190,9 +233,11 @@ static bool heard(mp__streams *streams, mp__message *message, const frame *heade
     if (header->kind == MP__FRAME_OPEN)
         return mp__stream_opened(streams, message->rank, header->stream);
     if (header->kind == MP__FRAME_BYE) {
-        heard_bye(streams, message->rank);
+        heard_bye(streams, message->rank, header->length);
         return true;
     }
+    if (header->kind == MP__FRAME_LAST)
+        return streams->ranks[message->rank].last_heard = true;
     mp__stream *stream = mp__stream_find(streams, message->rank, header->stream);
     if (!stream)
         return true;

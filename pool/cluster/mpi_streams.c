@@ -99,8 +99,11 @@ static void stream_free(mp__streams *streams, mp__stream *stream)
     *at = stream->same;
     leave_line(streams, stream);
     drop_rests(streams, stream);
-    if (stream->fd >= 0)
+    if (stream->fd >= 0) {
+        /* A child that a session forks right now has it open, too, until it has executed: epoll would go on to name us. */
+        (void)epoll_ctl(streams->epoll, EPOLL_CTL_DEL, stream->fd, NULL);
         close(stream->fd);
+    }
     if (stream->far >= 0)
         close(stream->far);
     streams->count--;
@@ -382,25 +385,27 @@ static void socket_event(mp__streams *streams, mp__stream *stream, uint32_t even
     hand_end(streams, stream);
 }
 
-/* Frees no stream that a later event names: each is named once. */
+/* Frees no stream that a later event names: each is named once, and the door, by which any may be freed, has its turn behind them. */
 static bool events(mp__streams *streams)
 {
     struct epoll_event found[EVENTS];
     int count;
-    bool any = false;
+    bool any = false, door = false;
     do {
         count = epoll_wait(streams->epoll, found, EVENTS, 0);
         for (int i = 0; i < count; i++) {
             uint64_t rung;
             any = true;
             if (found[i].data.ptr == &streams->door)
-                door_event(streams);
+                door = true;
             else if (found[i].data.ptr == &streams->wake)
                 any |= read(streams->wake, &rung, sizeof rung) > 0;
             else
                 socket_event(streams, found[i].data.ptr, found[i].events);
         }
     } while (count == EVENTS);
+    if (door)
+        door_event(streams);
     return any;
 }
 
@@ -428,6 +433,7 @@ static void lost(void *above, int rank)
             hand_end(streams, stream);
         }
     streams->ranks[rank].bye_heard = streams->ranks[rank].bye_said = true;
+    streams->ranks[rank].last_heard = streams->ranks[rank].last_said = true;
 }
 
 bool mp__streams_turn(mp__streams *streams)
@@ -477,8 +483,10 @@ void mp__streams_fini(mp__streams *streams)
     close(streams->epoll);
 }
 
-void mp__streams_close(mp__streams *streams)
+void mp__streams_close(mp__streams *streams, uint32_t verdict)
 {
+    if (streams->mail.rank == 0)
+        streams->verdict = verdict;
     door_event(streams); /* what was put there before is a stream yet */
     streams->closing = true;
 }
@@ -486,7 +494,7 @@ void mp__streams_close(mp__streams *streams)
 bool mp__streams_closed(const mp__streams *streams)
 {
     for (int rank = 0; rank < streams->mail.size; rank++)
-        if (mp__streams_reach(streams, rank) && !(streams->ranks[rank].bye_said && streams->ranks[rank].bye_heard))
+        if (mp__streams_reach(streams, rank) && !(streams->ranks[rank].last_said && streams->ranks[rank].last_heard))
             return false;
     for (int i = 0; i < MP__BUCKETS; i++)
         for (const mp__stream *stream = streams->table[i]; stream; stream = stream->same)

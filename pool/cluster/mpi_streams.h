@@ -50,12 +50,13 @@ typedef struct mp__streams {
     bool door_full; /* root: some far ends wait for room in the door */
     bool door_shut;
     bool closing;
-    int count; /* of streams */
-    int lined; /* of those, in lines */
+    uint32_t verdict; /* said in BYE by rank 0; elsewhere: heard */
+    int count;        /* of streams */
+    int lined;        /* of those, in lines */
     mp__stream *table[MP__BUCKETS];
     struct mp__streams_rank {
         mp__stream *first, *last; /* the line */
-        bool bye_said, bye_heard;
+        bool bye_said, bye_heard, last_said, last_heard;
     } * ranks;
 } mp__streams;
 
@@ -69,10 +70,10 @@ bool mp__streams_turn(mp__streams *streams);
 /* Something is under way that only MPI can tell the end of. */
 bool mp__streams_awaits(const mp__streams *streams);
 
-/* From now on no stream is opened, and each rank is told BYE as soon as all that was written has been sent. */
-void mp__streams_close(mp__streams *streams);
+/* From now on no stream is opened, and each rank is told BYE as soon as all that was written has been sent: by rank 0, with `verdict`. */
+void mp__streams_close(mp__streams *streams, uint32_t verdict);
 
-/* It has been said to, and heard from, every rank that is not lost, and nothing is left to be handed out. */
+/* That, and LAST, has been said to, and heard from, every rank that is not lost, and nothing is left to be handed out. */
 bool mp__streams_closed(const mp__streams *streams);
 
 /* Streams lead from the root to agents, not between those. */
@@ -83,7 +84,15 @@ static inline bool mp__streams_reach(const mp__streams *streams, int rank)
 
 /* ---- mpi_frames.c: what a message is made of ---- */
 
-enum mp__frame_kind { MP__FRAME_OPEN = 1, MP__FRAME_DATA, MP__FRAME_CREDIT, MP__FRAME_END, MP__FRAME_STOP, MP__FRAME_BYE };
+enum mp__frame_kind {
+    MP__FRAME_OPEN = 1,
+    MP__FRAME_DATA,
+    MP__FRAME_CREDIT,
+    MP__FRAME_END,
+    MP__FRAME_STOP,
+    MP__FRAME_BYE,
+    MP__FRAME_LAST
+};
 
 /* Sends what the streams have to say, as far as there is room under way. */
 bool mp__frames_send(mp__streams *streams);

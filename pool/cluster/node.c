@@ -5,7 +5,8 @@
  * a rank that is alone there takes the daemon's mask, never more, and one that is not leaves its share as it is. srun gives a rank the
  * CPUs that were asked for: nothing is widened there.
  *
- * Reads the environment and /proc, keeps nothing; called before there are threads. What cannot be found out changes nothing. */
+ * Reads the environment and /proc, keeps nothing; what writes the environment is called before there are threads. What cannot be found out
+ * changes nothing. */
 #include "pool/cluster/node.h"
 #include <sched.h>
 #include <stdio.h>
@@ -66,19 +67,45 @@ static pid_t daemon_find(void)
     return 0;
 }
 
+/* Of a process, or (0) of the thread that calls; to be freed. NULL: there is no such process. */
+static cpu_set_t *mask_of(pid_t pid, size_t *size)
+{
+    for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) { /* the kernel says EINVAL while it is too small */
+        cpu_set_t *set = CPU_ALLOC((size_t)cpus);
+        *size = CPU_ALLOC_SIZE((size_t)cpus);
+        if (!set || sched_getaffinity(pid, *size, set) == 0)
+            return set;
+        CPU_FREE(set);
+    }
+    return NULL;
+}
+
 bool mp__node_widen_like(pid_t pid)
 {
-    for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) { /* the kernel says EINVAL while the mask is too small */
-        cpu_set_t *set = CPU_ALLOC((size_t)cpus);
-        size_t size = CPU_ALLOC_SIZE((size_t)cpus);
-        if (!set)
-            return false;
-        bool done = sched_getaffinity(pid, size, set) == 0 && sched_setaffinity(0, size, set) == 0;
-        CPU_FREE(set);
-        if (done)
-            return true;
-    }
-    return false;
+    size_t size;
+    cpu_set_t *set = mask_of(pid, &size);
+    bool done = set && sched_setaffinity(0, size, set) == 0;
+    CPU_FREE(set);
+    return done;
+}
+
+mp__node_mask mp__node_widen(void)
+{
+    mp__node_mask before = {.set = NULL};
+    pid_t daemon = mp__node_is_alone() ? daemon_find() : 0;
+    if (daemon)
+        before.set = mask_of(0, &before.size);
+    if (before.set)
+        (void)mp__node_widen_like(daemon);
+    return before;
+}
+
+void mp__node_narrow(mp__node_mask *before)
+{
+    if (before->set)
+        (void)sched_setaffinity(0, before->size, before->set);
+    CPU_FREE(before->set);
+    before->set = NULL;
 }
 
 void mp__node_single_threads(void)

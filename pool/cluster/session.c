@@ -43,6 +43,7 @@ struct mp__session {
     mp__wire wire;
     uint64_t nonce;
     bool trusted; /* the way here is: no answer is asked for */
+    mp_start_method method;
     told_hook hooks[2];
     mp__opening opening;
     bool wanted, over;
@@ -57,7 +58,7 @@ struct mp__session {
     bool attended; /* the root says something each second */
 };
 
-mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted)
+mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted, mp_start_method method)
 {
     mp__session *s = mp__memory.calloc(1, sizeof *s);
     if (!s) {
@@ -67,6 +68,7 @@ mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted)
     s->wire = *wire;
     s->nonce = nonce;
     s->trusted = trusted;
+    s->method = method;
     s->ticked_at = mp__now();
     for (int i = 0; i < 2; i++)
         mp__frame_reader_init(&s->hooks[i].reader, 1u << MP__INIT, MP_ITEM_SIZE_MAX);
@@ -243,7 +245,7 @@ static mp_status open_backend(mp__session *s, const sigset_t *mask, mp_error *er
     mp__backend_config config = {.slots = told->slots,
                                  .workers = told->workers,
                                  .tasks = &s->tasks,
-                                 .start_method = MP_FORKSERVER,
+                                 .start_method = s->method,
                                  .name_prefix = told->named ? told->prefix : NULL,
                                  .limits = told->limits,
                                  .capture = told->capture};

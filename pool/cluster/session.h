@@ -6,8 +6,8 @@
 
 typedef struct mp__session mp__session;
 
-/* Takes the connection, on which `nonce` was sent. NULL: no memory; it is closed. */
-mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted);
+/* Takes the connection, on which `nonce` was sent; its workers will be started like that. NULL: no memory; it is closed. */
+mp__session *mp__session_make(mp__wire *wire, uint64_t nonce, bool trusted, mp_start_method method);
 /* What becomes of a connection that was offered. WAITS: ask again, each second at least. WANTED: it is for a pool, and the next may be
  * offered. AGAIN: it was to be for one that is no more; the root may be there still. OVER: the root has gone, or does not want us; SILENT:
  * nothing has come for long, though there should have. */

@@ -12,17 +12,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MP__TUNNEL_ABI 1u
+#define MP__TUNNEL_ABI 2u
 
 typedef struct mp__tunnel {
     uint32_t abi; /* MP__TUNNEL_ABI */
     const char *name;
-    /* Begins on a thread of its own, which makes every MPI call from MPI_Init_thread on. `comm`: NULL, or a pointer to an MPI_Comm of a program that
-     * has initialized MPI itself, borrowed until `close`. Blocks until all ranks have come. `*door` is the caller's, who may only close
-     * it. MP_ELAUNCH (or what fits): `error` says what to do; nothing is left. */
+    /* Begins on a thread of its own, which makes every MPI call from MPI_Init_thread on. `comm`: NULL, or a pointer to an MPI_Comm of a
+     * program that has initialized MPI itself; it is borrowed for this call, which duplicates it, and makes the MPI calls for that itself:
+     * the thread makes those behind it. Blocks until all ranks have come. `*door` is the caller's, who may only close it. MP_ELAUNCH (or
+     * what fits): `error` says what to do; nothing is left. Of the ranks of a `comm` all fail if one does that could speak to the others:
+     * they get its status. A process has one at a time, and only one ever that has no `comm`. */
     mp_status (*open)(void *comm, int *rank, int *size, int *door, mp_error *error);
-    /* Ends it: all streams are drained first. `lost`: a rank has been lost, so nobody calls MPI_Finalize. */
-    void (*close)(bool lost);
+    /* Ends it: all streams are drained first, and a `comm`'s duplicate is freed. `lost`: a rank has been lost, so nobody calls MPI_Finalize,
+     * nor is anything freed. `verdict` is rank 0's, what came of it all: that is returned on each rank, or MP_ELOST if one was lost. */
+    mp_status (*close)(bool lost, mp_status verdict);
 } mp__tunnel;
 
 /* What a plugin exports. */

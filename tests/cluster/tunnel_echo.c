@@ -72,7 +72,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < end.words_count; i++)
         close(end.words[i]);
     double start = seconds();
-    tunnel->close(end.lost);
+    if (tunnel->close(end.lost, MP_OK) != (end.lost ? MP_ELOST : MP_OK))
+        fail("the tunnel does not say what became of it");
     close(end.door);
     if (end.rank == 0)
         printf("ok close %d ranks, %.0f ms, %s\n", end.size, (seconds() - start) * 1e3, tunnel->name);

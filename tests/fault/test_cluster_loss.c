@@ -235,7 +235,7 @@ CHECK(loss, root_killed_and_its_connections_stay__nobody_is_left)
     if (agent == 0) {
         close(door[0]);
         close(child[1]);
-        _exit(mp__agent_serve_door(door[1], 1));
+        _exit(mp__agent_serve_door(door[1], 1, MP_FORKSERVER));
     }
     close(door[1]);
     pid_t root = proc_fork();

@@ -226,7 +226,7 @@ CHECK(together, connections_through_a_door__are_as_good)
     pid_t agent = proc_fork();
     if (agent == 0) {
         close(ends[0]);
-        _exit(mp__agent_serve_door(ends[1], 1));
+        _exit(mp__agent_serve_door(ends[1], 1, MP_FORKSERVER));
     }
     close(ends[1]);
     cr_assert(eq(int, mp__hall_open_door(ends[0], 1, &error), MP_OK));

@@ -50,6 +50,20 @@ CHECK(node, several_ranks_or_no_launcher__is_not_alone)
     cr_assert_not(mp__node_is_alone());
 }
 
+CHECK(node, wider_mask_for_a_while__is_given_back)
+{
+    alone(NULL, NULL);
+    mp__node_mask before = mp__node_widen();
+    cr_assert_null(before.set); /* no launcher: it is left alone */
+    mp__node_narrow(&before);
+    narrow();
+    alone("1", NULL); /* but no daemon has started us */
+    before = mp__node_widen();
+    mp__node_narrow(&before);
+    cr_assert_eq(cpus(), 1);
+    alone(NULL, NULL);
+}
+
 CHECK(node, mask_of_another_process__is_taken)
 {
     int before = cpus();
