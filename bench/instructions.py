@@ -3,8 +3,8 @@ that REFERENCE keeps. Instructions do not depend on what else the machine does, 
 
 Each is the difference of two runs, of N and of more items, for each item. Exit code 1: one has grown by more than 5 %; 77: there is
 no valgrind. The codec's counts are exact. Those of a map are of the program with its threads (parent) and of the zygote and its
-workers together, on one CPU, so that who runs when is nearly the same each time; a busy machine adds a few percent, and so what has
-grown is counted again: the least of three counts."""
+workers together, on one CPU, so that who runs when is nearly the same each time. How often the engine takes a turn meanwhile is not, which
+makes up to 15 % of a map on threads: so what has grown is counted again, and the least of ten counts is what is needed; so it is in REFERENCE."""
 import os
 import re
 import shutil
@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 ALLOWED = 1.05
-TRIES = 3
+TRIES = 10
 CODEC = [f"{way} {what}" for way in ("encode", "decode") for what in ("int64", "struct", "doubles")]
 MAPS = ["map processes", "map threads"]
 
@@ -59,6 +59,8 @@ def main():
         return 77
     found = measure(program)
     if "--write" in sys.argv:
+        for _ in range(TRIES - 1):
+            found = {name: min(count, found[name]) for name, count in measure(program).items()}
         with open(reference, "w", encoding="utf-8") as out:
             out.writelines(f"{name:24} {count:8.1f}\n" for name, count in found.items())
         return 0

@@ -185,9 +185,13 @@ static bool slot_may_hide(const mp__slot *slot)
 {
     if (!slot_answers(slot) || slot->sent - slot->done < 2)
         return false;
-    for (const mp__chunk *chunk = slot->chunks.head; chunk_begun(chunk); chunk = chunk->next)
-        if (!chunk->job->patient || (!chunk->job->waiting && chunk_begun(chunk->next) && chunk->next->job != chunk->job))
+    for (const mp__chunk *chunk = slot->chunks.head; chunk_begun(chunk); chunk = chunk->next) {
+        const mp__core_job *job = chunk->job;
+        if (!job->patient)
             return true;
+        if (chunk->next && chunk->next->job != job && !job->waiting && chunk_begun(chunk->next))
+            return true;
+    }
     return false;
 }
 

@@ -96,11 +96,12 @@ static bool same_kind(const char *a, const char *b)
 
 static table workers_tables[WORKERS], zygote_table;
 
-/* What a worker keeps to put things back: copies of its 1 and 2, and its directory. Those may be anybody's. */
+/* What a worker keeps to put things back: copies of its 0 to 2, and its directory. Those may be anybody's. */
 static bool is_kept(const table *t, int i)
 {
     char directory[PATH_MAX];
-    return !strcmp(t->targets[i], target_of(t, 1)) || !strcmp(t->targets[i], target_of(t, 2)) ||
+    return !strcmp(t->targets[i], target_of(t, 0)) || !strcmp(t->targets[i], target_of(t, 1)) ||
+           !strcmp(t->targets[i], target_of(t, 2)) ||
            (getcwd(directory, sizeof directory) && !strncmp(t->targets[i], directory, TARGET - 1));
 }
 
