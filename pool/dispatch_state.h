@@ -28,20 +28,20 @@ struct mp__dispatch {
     mp__fragile fragile;
     bool minds;       /* Ctrl-C */
     uint64_t spin_ns; /* for so long who waits stays awake, at most */
-    mp__workers *workers;
-    int wake;   /* eventfd: whoever drives sleeps longer than it should now */
-    int events; /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
-    int ear;    /* epoll over `events`, which the I/O thread sleeps on; deaf while a caller drives */
+    int wake;         /* eventfd: whoever drives sleeps longer than it should now */
+    int events;       /* epoll over the backend's descriptor and `wake`: what a driver sleeps on */
+    int ear;          /* epoll over `events`, which the I/O thread sleeps on; deaf while a caller drives */
     pthread_t thread;
     pthread_mutex_t
         turnstile; /* held only to wait for `lock`: who drives comes back through it, behind who waits already */
     pthread_mutex_t lock;
     /* atomic */
-    atomic_uint refs;             /* the pool, and each handle */
-    atomic_uint wanted;           /* threads that wait for `lock` */
-    _Atomic(mp__posted *) posted; /* the newest first */
-    atomic_bool hungry;           /* who posts has to see to it that it is taken */
-    atomic_bool shut;             /* the core takes no new work */
+    _Atomic(mp__workers *) workers; /* NULL when they are gone: a thread asks without the lock whether it is one */
+    atomic_uint refs;               /* the pool, and each handle */
+    atomic_uint wanted;             /* threads that wait for `lock` */
+    _Atomic(mp__posted *) posted;   /* the newest first */
+    atomic_bool hungry;             /* who posts has to see to it that it is taken */
+    atomic_bool shut;               /* the core takes no new work */
     /* guarded by lock */
     mp__core *core;
     uint32_t slots;

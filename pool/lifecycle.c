@@ -127,9 +127,11 @@ static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config,
     mp__backend_config told = *config;
     told.slots = d->slots;
     told.workers = mp__core_get_counts(d->core).wanted;
-    mp_status status = d->backend->open(&d->workers, &told, error);
+    mp__workers *workers = NULL;
+    mp_status status = d->backend->open(&workers, &told, error);
     if (status)
         return status;
+    d->workers = workers;
     if (!mp__system.epoll_ctl(d->events, EPOLL_CTL_ADD, d->backend->descriptor(d->workers),
                               &(struct epoll_event){.events = EPOLLIN}))
         return MP_OK;
@@ -229,9 +231,9 @@ void mp__dispatch_unref(mp__dispatch *d)
 /* With the lock, when no thread drives any more: no child, thread or descriptor is left. Handles look, but find it ended. */
 static void close_backend(mp__dispatch *d)
 {
-    if (d->workers)
-        d->backend->close(d->workers);
-    d->workers = NULL;
+    mp__workers *workers = atomic_exchange(&d->workers, NULL);
+    if (workers)
+        d->backend->close(workers);
     close_descriptors(d);
 }
 
