@@ -280,6 +280,7 @@ CHECK(start, fork_fails_and_one_worker_is_left__broadcast_waits_for_no_other)
     arm(0, 1000000);
     run_map(pool, t);
     int gone = t->errors[7].worker, left = !gone;
+    cr_assert(eq(int, expect_sound(t, "one is left"), 1));
     cr_assert(
         eq(int, mp_pool_broadcast(pool, tell_place, NULL, out, 2, .statuses = statuses, .errors = errors), MP_EBROKEN));
     cr_assert(eq(int, statuses[left], MP_OK));
