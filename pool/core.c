@@ -175,34 +175,6 @@ uint64_t mp__core_now(const mp__core *core)
     return core->now;
 }
 
-static bool chunk_begun(const mp__chunk *chunk)
-{
-    return chunk && chunk->unsent < chunk->count;
-}
-
-/* What it was sent stands first. A patient job may end with an item of another one behind it, which may take long. */
-static bool slot_may_hide(const mp__slot *slot)
-{
-    if (!slot_answers(slot) || slot->sent - slot->done < 2)
-        return false;
-    for (const mp__chunk *chunk = slot->chunks.head; chunk_begun(chunk); chunk = chunk->next) {
-        const mp__core_job *job = chunk->job;
-        if (!job->patient)
-            return true;
-        if (chunk->next && chunk->next->job != job && !job->waiting && chunk_begun(chunk->next))
-            return true;
-    }
-    return false;
-}
-
-bool mp__core_may_hide(const mp__core *core)
-{
-    for (uint32_t i = 0; i < core->slot_count; i++)
-        if (slot_may_hide(core->slots[i]))
-            return true;
-    return false;
-}
-
 /* So many items more in a job. */
 static void core_accept(mp__core *core, mp__core_job *job, size_t count)
 {

@@ -1,4 +1,4 @@
-/* Results: which items they belong to, and what becomes of items that failed.
+/* Results: which items they belong to, whether some may not have been said, and what becomes of items that failed.
  *
  * Runs under the pool's lock, as part of the core. Results of a life come in the order in which it was sent its items, so the next
  * one belongs to the first item of its slot. Happy path: a worker's results are taken off the front of its queue, several at a time,
@@ -106,4 +106,34 @@ void mp__core_measured(mp__core *core, const mp__core_job *job, uint64_t items, 
 {
     if (items)
         mp__plan_measured(core, job->task, items, ns);
+}
+
+/* --- what has not been said --------------------------------------------------------------------------------------------- */
+
+static bool chunk_begun(const mp__chunk *chunk)
+{
+    return chunk && chunk->unsent < chunk->count;
+}
+
+/* What it was sent stands first. A patient job may end with an item of another one behind it, which may take long. */
+static bool slot_may_hide(const mp__slot *slot)
+{
+    if (!slot_answers(slot) || slot->sent - slot->done < 2)
+        return false;
+    for (const mp__chunk *chunk = slot->chunks.head; chunk_begun(chunk); chunk = chunk->next) {
+        const mp__core_job *job = chunk->job;
+        if (!job->patient)
+            return true;
+        if (chunk->next && chunk->next->job != job && !job->waiting && chunk_begun(chunk->next))
+            return true;
+    }
+    return false;
+}
+
+bool mp__core_may_hide(const mp__core *core)
+{
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        if (slot_may_hide(core->slots[i]))
+            return true;
+    return false;
 }
