@@ -511,7 +511,8 @@ static mp_status tunnel_close(bool lost, mp_status verdict)
         return MP_EINVAL;
     bool root = tunnel.streams.mail.rank == 0;
     order_give(lost ? CLOSE_LOST : CLOSE, (int)verdict);
-    (void)state_await(OPEN, 2 * DRAIN);
+    /* Then it is known what came of it, whatever MPI makes of its own end. */
+    bool drained = state_await(OPEN, 2 * DRAIN) != OPEN;
     /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
      * deaf, and another needs an answer of it to end their connection. Then the root leaves first: its exit code counts, and where an
      * agent does, the launcher may end the root. */
@@ -524,7 +525,7 @@ static mp_status tunnel_close(bool lost, mp_status verdict)
     }
     if (tunnel.ours)
         on_exit(leave, root ? &tunnel : NULL); /* called next where this is called at exit itself */
-    return ended ? tunnel.outcome : MP_ELOST;
+    return drained ? tunnel.outcome : MP_ELOST;
 }
 
 __attribute__((visibility("default"))) const mp__tunnel mp__tunnel_plugin = {
