@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef F_DUPFD_QUERY
@@ -153,19 +152,12 @@ static void note_standard(mp__footing *footing)
     }
 }
 
-static void note_directory(mp__footing *footing)
-{
-    if (footing->directory_fd < 0)
-        return;
-    footing->directory_fd = keep_opened(".", O_PATH | O_DIRECTORY, footing->directory_fd);
-    footing->directory = file_at(footing->directory_fd);
-    if (syscall(SYS_getcwd, footing->path, sizeof footing->path) < 0)
-        footing->path[0] = 0;
-}
-
 void mp__footing_note(mp__footing *footing)
 {
-    note_directory(footing);
+    if (footing->directory_fd >= 0) {
+        footing->directory_fd = keep_opened(".", O_PATH | O_DIRECTORY, footing->directory_fd);
+        footing->directory = file_at(footing->directory_fd);
+    }
     note_standard(footing);
     footing->umask = umask(0);
     umask(footing->umask);
@@ -173,18 +165,12 @@ void mp__footing_note(mp__footing *footing)
     sigaction(SIGTERM, NULL, &footing->term);
 }
 
-/* Its name, which costs half as much as to look for the directory itself; one that was renamed is looked for. */
-static bool is_at_path(const mp__footing *footing)
-{
-    char path[sizeof footing->path];
-    return footing->path[0] && syscall(SYS_getcwd, path, sizeof path) > 0 && strcmp(path, footing->path) == 0;
-}
-
+/* Without a path there is nothing to be looked for. */
 static bool mend_directory(const mp__footing *footing)
 {
     struct stat found;
-    if (footing->directory_fd < 0 || is_at_path(footing) ||
-        (stat(".", &found) == 0 && same_file(&found, &footing->directory)))
+    if (footing->directory_fd < 0 ||
+        (fstatat(AT_FDCWD, "", &found, AT_EMPTY_PATH) == 0 && same_file(&found, &footing->directory)))
         return false;
     return fchdir(footing->directory_fd) == 0;
 }

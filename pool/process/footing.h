@@ -21,7 +21,6 @@ typedef struct mp__footing {
     /* as it is to be before each item; fixed when it is noted */
     int input_fd;     /* what 0 is to be */
     int directory_fd; /* -1: not known */
-    char path[256];   /* of the directory; "": too long, or it has none */
     mp__file_id directory, standard[3];
     mode_t umask;
     sigset_t mask;
