@@ -366,7 +366,7 @@ static int read_while_hunted(mp_pool *pool, size_t n)
 }
 
 /* Each death costs the item that ran at most, and nothing that was finished before it. */
-EACH_PROCESS_KIND(looking, while_workers_are_killed__costs_no_finished_result)
+EACH_PROCESS_KIND_HERE(looking, while_workers_are_killed__costs_no_finished_result)
 {
     hunt me = {0};
     size_t n = few_lives(STORM / 4);
