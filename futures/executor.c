@@ -348,7 +348,7 @@ mp_status mp_executor_shutdown_with(mp_executor *executor, const mp_shutdown_opt
     mp__core_time(mp__dispatch_core(d), mp__now());
     shut(executor, options->cancel_futures);
     if (wait && !inside)
-        status = mp__dispatch_wait(d, &guard, &(mp__awaited){nothing_left, executor, &executor->changed}, MP_FOREVER);
+        status = mp__dispatch_wait(d, &(mp__awaited){nothing_left, executor, &executor->changed}, MP_FOREVER);
     mp__dispatch_leave(d, &guard);
     if (wait && inside)
         return MP_EDEADLK;

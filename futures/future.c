@@ -369,7 +369,7 @@ static mp_status wait_done(mp_future *future, double timeout)
     if (!future->dispatch)
         status = wait_own(future, timeout);
     else
-        status = mp__dispatch_wait_among(future->dispatch, &guard, &future->waiters, done_of, future, timeout);
+        status = mp__dispatch_wait_among(future->dispatch, &future->waiters, done_of, future, timeout);
     mp__future_unlock(future, &guard);
     return status;
 }

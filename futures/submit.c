@@ -49,12 +49,11 @@ static bool has_room(const void *of)
     return executor->state != MP__EXECUTOR_OPEN || !executor->max_queue || executor->left < executor->max_queue;
 }
 
-static mp_status wait_for_room(mp_executor *executor, const mp__guard *guard, const mp_submit_options *options,
-                               mp_error *error)
+static mp_status wait_for_room(mp_executor *executor, const mp_submit_options *options, mp_error *error)
 {
     double timeout = options->nowait ? 0 : options->room_timeout > 0 ? options->room_timeout : MP_FOREVER;
     mp_status status =
-        mp__dispatch_wait(executor->dispatch, guard, &(mp__awaited){has_room, executor, &executor->changed}, timeout);
+        mp__dispatch_wait(executor->dispatch, &(mp__awaited){has_room, executor, &executor->changed}, timeout);
     if (status == MP_ETIMEDOUT)
         return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", executor->left);
     if (status)
@@ -139,7 +138,7 @@ static mp_status send(mp_executor *executor, mp_future *future, const mp_submit_
     mp__guard guard;
     mp__dispatch *d = executor->dispatch;
     mp__dispatch_enter(d, &guard);
-    mp_status status = wait_for_room(executor, &guard, options, error);
+    mp_status status = wait_for_room(executor, options, error);
     if (!status)
         status = send_now(executor, future, error);
     if (!status) {

@@ -360,7 +360,7 @@ mp_status mp_async_wait(mp_async *async, double timeout)
         return MP_OK;
     mp__guard guard;
     mp__dispatch_enter(async->dispatch, &guard);
-    mp_status status = mp__dispatch_wait_among(async->dispatch, &guard, &async->waiters, is_ready, async, timeout);
+    mp_status status = mp__dispatch_wait_among(async->dispatch, &async->waiters, is_ready, async, timeout);
     mp__dispatch_leave(async->dispatch, &guard);
     return status;
 }

@@ -99,7 +99,7 @@ mp_status mp__callbacks_start(mp__dispatch *d, mp_error *error)
     mp__callbacks *all = &d->callbacks;
     if (all->thread_runs)
         return MP_OK;
-    int failed = mp__system.pthread_create(&all->thread, NULL, callback_thread, d); /* callers have signals blocked */
+    int failed = mp__thread_create(&all->thread, callback_thread, d);
     if (failed)
         return mp__system_failure(error, failed, "no thread for callbacks");
     pthread_setname_np(all->thread, "mp-callbacks");

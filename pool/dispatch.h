@@ -5,15 +5,12 @@
 #include "pool/backend.h"
 #include "pool/job.h"
 #include <millpond/pool.h>
-#include <signal.h>
 
 typedef struct mp__dispatch mp__dispatch;
 
-/* A thread of the user's that holds the lock: no signal handler runs on top of it, and it cannot be cancelled. */
+/* A thread of the user's that holds the lock: it cannot be cancelled. */
 typedef struct mp__guard {
-    int cancelling;
-    sigset_t mask;
-    sigset_t pending; /* of those that a call of ours may raise */
+    int cancelling; /* as pthread_setcancelstate has it */
 } mp__guard;
 void mp__dispatch_enter(mp__dispatch *dispatch, mp__guard *guard);
 void mp__dispatch_leave(mp__dispatch *dispatch, const mp__guard *guard);
@@ -76,7 +73,7 @@ typedef struct mp__awaited {
     pthread_cond_t *changed;
 } mp__awaited;
 /* Waits, driving the pool meanwhile if nobody else does. MP_ETIMEDOUT; MP_EDEADLK: this thread is the pool's last free worker. */
-mp_status mp__dispatch_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what, double timeout);
+mp_status mp__dispatch_wait(mp__dispatch *dispatch, const mp__awaited *what, double timeout);
 /* Those who wait for one of many things, each with a condition variable on its own stack, so that a thing costs a pointer. Guarded by
  * the lock. */
 typedef struct mp__waiter {
@@ -84,12 +81,11 @@ typedef struct mp__waiter {
     pthread_cond_t woken;
 } mp__waiter;
 /* As mp__dispatch_wait, among these. */
-mp_status mp__dispatch_wait_among(mp__dispatch *dispatch, const mp__guard *guard, mp__waiter **waiters,
-                                  bool (*is_there)(const void *of), const void *of, double timeout);
+mp_status mp__dispatch_wait_among(mp__dispatch *dispatch, mp__waiter **waiters, bool (*is_there)(const void *of),
+                                  const void *of, double timeout);
 void mp__dispatch_tell_all(mp__dispatch *dispatch, mp__waiter *waiters);
 /* mp__dispatch_acted, and then this: who is going to drive by itself wakes nobody for that. */
-mp_status mp__dispatch_acted_and_wait(mp__dispatch *dispatch, const mp__guard *guard, const mp__awaited *what,
-                                      double timeout);
+mp_status mp__dispatch_acted_and_wait(mp__dispatch *dispatch, const mp__awaited *what, double timeout);
 /* MP_EDEADLK if this thread may not wait for the pool; `for_each`: for something that every worker is to do. */
 mp_status mp__dispatch_may_wait(const mp__dispatch *dispatch, bool for_each, mp_error *error);
 /* For a wait that is not for one pool: this thread, if it is a worker of the pool, does not work until it is told otherwise.

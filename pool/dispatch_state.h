@@ -122,14 +122,13 @@ void mp__dispatch_why(const mp__dispatch *d, mp_status status, mp_error *error);
 
 /* lend.c: for a kind whose items run on callers' threads; nothing on any other. All with the lock, which they let go of meanwhile.
  *
- * Lends this thread for one step, if there is something to run and nobody runs it: true. `guard`: of a caller, whose signals come in
- * meanwhile; NULL: a thread of ours, whose signals stay blocked. */
-bool mp__lend(mp__dispatch *d, const mp__guard *guard);
+ * Lends this thread for one step, if there is something to run and nobody runs it: true. */
+bool mp__lend(mp__dispatch *d);
 /* The same, or sleeps, at most until then, for want of something to run or because another thread does; it may wake for nothing. */
-void mp__lend_or_sleep(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, uint64_t deadline);
-/* Lends it, or waits for what is run later, until nothing is pending, somebody else runs items, or that time has come. What was there
- * before a caller runs in any case; with what comes meanwhile, or comes from a thread of ours, others may go on that wait. */
-void mp__lend_until_done(mp__dispatch *d, const mp__guard *guard, uint64_t deadline);
+void mp__lend_or_sleep(mp__dispatch *d, const mp__awaited *what, uint64_t deadline);
+/* Lends it, or waits for what is run later, until nothing is pending, somebody else runs items, or that time has come.
+ * `all_here`: what was there before it runs in any case. With what comes meanwhile others may go on that wait. */
+void mp__lend_until_done(mp__dispatch *d, bool all_here, uint64_t deadline);
 /* Those who sleep look again. */
 static inline void mp__lend_tell(mp__dispatch *d)
 {
@@ -142,16 +141,11 @@ void mp__driver_lock(mp__dispatch *d);
 /* Before something is submitted: an interruption that came before ends what is there. With the lock. */
 void mp__driver_mind(mp__dispatch *d);
 /* Drives until the pool has ended or `until` says so, while the I/O thread does not. With the lock. */
-void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(const mp__dispatch *d));
+void mp__driver_until(mp__dispatch *d, bool (*until)(const mp__dispatch *d));
 /* Starts the I/O thread, while a caller drives: 0 or errno. From the second on it hears and drives; by the third it ends. With the
  * lock. */
 int mp__driver_start_thread(mp__dispatch *d);
 void mp__driver_hand_over(mp__dispatch *d);
 void mp__driver_end_thread(mp__dispatch *d);
-/* Signals come in again, while the lock is let go of; and are kept out again. */
-void mp__driver_let_signals_in(const mp__guard *guard);
-void mp__driver_keep_signals_out(void);
-/* Sleeps until `changed`, with the lock let go of; signals of a caller (`guard`, or NULL) come in. */
-void mp__driver_sleep(mp__dispatch *d, pthread_cond_t *changed, uint64_t deadline, const mp__guard *guard);
 
 #endif

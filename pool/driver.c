@@ -6,8 +6,8 @@
  * and an idle pool has no deadline. A deadline is the core's, or that of looking at workers which may be hiding results: the two
  * meet in next_deadline alone.
  *
- * Threads other than ours hold the lock with all signals blocked: a handler that ran on top of them would see a half-done
- * pool, and SIGPIPE from a worker that has just died is ours, not the program's. README.md has the tables. */
+ * Signals of the program's come in all the while: its handlers may not call us, and nothing that we do raises one (link_open.c).
+ * README.md has the tables. */
 #include "pool/clock.h"
 #include "pool/cpu.h"
 #include "pool/dispatch_state.h"
@@ -17,22 +17,11 @@
 #include "pool/thread/thread.h"
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 /* --- the lock ---------------------------------------------------------------------------------------------------------- */
-
-/* A thread of the user's enters: no signal handler runs on top of it, and it cannot be cancelled. A signal that a write of ours
- * raised meanwhile (SIGPIPE; SIGXFSZ where files are limited) is taken away before signals are let in again; one that was
- * pending before, which it can only where the user blocks it, is left. Who waits lets signals in first, but for these two. */
-static const int ours[] = {SIGPIPE, SIGXFSZ};
-
-static bool blocks_ours(const sigset_t *mask)
-{
-    return sigismember(mask, ours[0]) || sigismember(mask, ours[1]);
-}
 
 /* A mutex is not fair: who drives lets go of it and takes it again before anyone it has woken is there. */
 void mp__driver_lock(mp__dispatch *d)
@@ -44,73 +33,33 @@ void mp__driver_lock(mp__dispatch *d)
     atomic_fetch_sub_explicit(&d->wanted, 1, memory_order_relaxed);
 }
 
-void mp__driver_keep_signals_out(void)
-{
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-}
-
 void mp__dispatch_enter(mp__dispatch *d, mp__guard *guard)
 {
-    sigset_t all;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard->cancelling);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &guard->mask);
-    sigemptyset(&guard->pending);
-    if (blocks_ours(&guard->mask))
-        sigpending(&guard->pending);
     mp__driver_lock(d);
     mp__posted_take(d); /* what its caller has posted before is where it is looked for */
-}
-
-void mp__driver_let_signals_in(const mp__guard *guard)
-{
-    sigset_t pending, one;
-    sigemptyset(&pending);
-    if (mp__system_raised)
-        sigpending(&pending);
-    mp__system_raised = false;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-        if (!sigismember(&pending, ours[i]) || sigismember(&guard->pending, ours[i]))
-            continue;
-        sigemptyset(&one);
-        sigaddset(&one, ours[i]);
-        sigtimedwait(&one, NULL, &(struct timespec){0});
-    }
-    pthread_sigmask(SIG_SETMASK, &guard->mask, NULL);
 }
 
 void mp__dispatch_leave(mp__dispatch *d, const mp__guard *guard)
 {
     if (d->backend->run)
-        mp__lend_until_done(d, guard, MP__NEVER);
+        mp__lend_until_done(d, true, MP__NEVER);
     pthread_mutex_unlock(&d->lock);
-    mp__driver_let_signals_in(guard);
     pthread_setcancelstate(guard->cancelling, NULL);
 }
 
 /* --- sleeping and waking ----------------------------------------------------------------------------------------------- */
 
-/* Signals come in while it sleeps, but for those of which one of ours may be pending. */
-static sigset_t mask_asleep(const mp__guard *guard)
-{
-    sigset_t mask = guard->mask;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        sigaddset(&mask, ours[i]);
-    return mask;
-}
-
 enum { NOBODY = -1 }; /* in the place of a descriptor: ppoll passes over it */
 
-/* Sleeps on `fd` with these signals blocked (NULL: as they are), without the lock. */
-static void sleep_on(mp__dispatch *d, int fd, uint64_t deadline, const sigset_t *mask)
+/* Sleeps on `fd`, without the lock. */
+static void sleep_on(mp__dispatch *d, int fd, uint64_t deadline)
 {
     pthread_mutex_unlock(&d->lock);
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     uint64_t now = deadline == MP__NEVER ? 0 : mp__now(), left = deadline > now ? deadline - now : 0;
     struct timespec timeout = mp__clock_timespec(left);
-    ppoll(&polled, 1, deadline == MP__NEVER ? NULL : &timeout, mask);
+    ppoll(&polled, 1, deadline == MP__NEVER ? NULL : &timeout, NULL);
     mp__driver_lock(d);
 }
 
@@ -231,7 +180,7 @@ static void *io_thread(void *argument)
         if (d->ended)
             break;
         d->thread_until = thread_deadline(d);
-        sleep_on(d, naps(d) ? NOBODY : d->ear, d->thread_until, NULL);
+        sleep_on(d, naps(d) ? NOBODY : d->ear, d->thread_until);
     }
     pthread_mutex_unlock(&d->lock);
     return NULL;
@@ -250,15 +199,15 @@ void mp__driver_hand_over(mp__dispatch *d)
     see_to_driver(d);
 }
 
-/* The caller drives until what it waits for is there, in the I/O thread's place; `mask` blocks what is blocked while it sleeps. */
-static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, const sigset_t *mask)
+/* The caller drives until what it waits for is there, in the I/O thread's place. */
+static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline)
 {
     d->caller_drives = true;
     set_ear(d, EPOLL_CTL_MOD, false);
     while (!what->is_there(what->of) && !d->ended && mp__now() < deadline) {
         uint64_t next = next_deadline(d);
         d->caller_until = next < deadline ? next : deadline;
-        sleep_on(d, d->events, d->caller_until, mask);
+        sleep_on(d, d->events, d->caller_until);
         d->caller_until = 0;
         drive(d);
     }
@@ -266,8 +215,6 @@ static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
 }
 
 /* --- dozing ------------------------------------------------------------------------------------------------------------ */
-
-#define NAP_NS 5000000u
 
 /* What is going to be waited for is all that there is, and nobody waits for anything else. */
 static bool begin_expecting(mp__dispatch *d)
@@ -277,19 +224,6 @@ static bool begin_expecting(mp__dispatch *d)
         return false;
     d->backend->expect(d->workers, d->asleep ? 0 : d->spin_ns);
     return d->expects = true;
-}
-
-/* Signals come in if it is not over soon: to let them in, and to block them again, would take a good part of what a short item does. */
-static void nap(_Atomic uint32_t *word, uint32_t value, uint64_t deadline, const sigset_t *mask)
-{
-    sigset_t all;
-    uint64_t now = mp__now(), left = deadline > now ? deadline - now : 0;
-    mp__word_sleep(word, value, left < NAP_NS ? left : NAP_NS);
-    if (atomic_load(word) != value || left <= NAP_NS)
-        return;
-    pthread_sigmask(SIG_SETMASK, mask, &all);
-    mp__word_sleep(word, value, left - NAP_NS);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
 /* Nobody waits for a single item any more; what its worker has said of it is taken. */
@@ -303,7 +237,7 @@ static void stop_expecting(mp__dispatch *d)
 }
 
 /* The I/O thread drives meanwhile, and has nothing to do: the worker wakes us itself. */
-static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, const sigset_t *mask)
+static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline)
 {
     uint32_t value;
     _Atomic uint32_t *word = d->backend->doze(d->workers, &value);
@@ -312,7 +246,8 @@ static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline
         d->dozed_on = word;
         d->dozer = what->changed;
         pthread_mutex_unlock(&d->lock);
-        nap(word, value, deadline, mask);
+        uint64_t now = mp__now();
+        mp__word_sleep(word, value, deadline > now ? deadline - now : 0);
         mp__driver_lock(d);
         d->dozer = NULL;
     }
@@ -352,27 +287,21 @@ static void spin_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline
     see_to_driver(d);
 }
 
-/* While a pool opens. An initializer may take its time: the program can be interrupted meanwhile. */
-void mp__driver_until(mp__dispatch *d, const mp__guard *guard, bool (*until)(const mp__dispatch *d))
+void mp__driver_until(mp__dispatch *d, bool (*until)(const mp__dispatch *d))
 {
-    sigset_t mask = mask_asleep(guard);
     for (;;) {
         drive(d);
         if (d->ended || (until && until(d)))
             return;
-        if (mp__lend(d, guard))
+        if (mp__lend(d))
             continue;
-        sleep_on(d, d->events, next_deadline(d), &mask);
+        sleep_on(d, d->events, next_deadline(d));
     }
 }
 
 int mp__driver_start_thread(mp__dispatch *d)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's own threads */
-    int failed = mp__system.pthread_create(&d->thread, NULL, io_thread, d);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = mp__thread_create(&d->thread, io_thread, d);
     d->thread_runs = !failed;
     return failed;
 }
@@ -392,19 +321,6 @@ void mp__dispatch_cond_init(pthread_cond_t *cond)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(cond, &attributes);
     pthread_condattr_destroy(&attributes);
-}
-
-/* Asleep on the condition variable: somebody else drives, or nobody needs to. */
-void mp__driver_sleep(mp__dispatch *d, pthread_cond_t *changed, uint64_t deadline, const mp__guard *guard)
-{
-    sigset_t all, mask;
-    if (guard) {
-        mask = mask_asleep(guard);
-        pthread_sigmask(SIG_SETMASK, &mask, &all);
-    }
-    mp__clock_wait(changed, &d->lock, deadline);
-    if (guard)
-        pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
 bool mp__dispatch_on_worker(const mp__dispatch *d)
@@ -436,25 +352,24 @@ mp_status mp__dispatch_may_wait(const mp__dispatch *d, bool for_each, mp_error *
 }
 
 /* `expects`: for the only item that is under way, and its worker knows. */
-static void wait_driving(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, uint64_t deadline, bool expects)
+static void wait_driving(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, bool expects)
 {
-    sigset_t mask = mask_asleep(guard);
     while (d->backend->run && !what->is_there(what->of) && mp__now() < deadline)
-        mp__lend_or_sleep(d, guard, what, deadline);
+        mp__lend_or_sleep(d, what, deadline);
     spin_for(d, what, deadline);
     if (expects && !what->is_there(what->of))
-        doze_for(d, what, deadline, &mask);
+        doze_for(d, what, deadline);
     if (expects)
         stop_expecting(d);
     while (!what->is_there(what->of) && mp__now() < deadline)
         if (!d->caller_drives && !d->ended)
-            drive_for(d, what, deadline, &mask);
+            drive_for(d, what, deadline);
         else
-            mp__driver_sleep(d, what->changed, deadline, guard);
+            mp__clock_wait(what->changed, &d->lock, deadline);
     tell_busy(d);
 }
 
-static mp_status wait_for(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout, bool expects)
+static mp_status wait_for(mp__dispatch *d, const mp__awaited *what, double timeout, bool expects)
 {
     if (what->is_there(what->of))
         return MP_OK;
@@ -465,27 +380,27 @@ static mp_status wait_for(mp__dispatch *d, const mp__guard *guard, const mp__awa
     d->in_a_row = 0; /* one who waits for what it has posted makes no flood */
     d->callers++;
     d->blocked += blocks;
-    wait_driving(d, guard, what, mp__clock_deadline(timeout), expects);
+    wait_driving(d, what, mp__clock_deadline(timeout), expects);
     d->blocked -= blocks;
     if (!--d->callers && d->ended)
         pthread_cond_broadcast(&d->ended_now);
     return what->is_there(what->of) ? MP_OK : MP_ETIMEDOUT;
 }
 
-mp_status mp__dispatch_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
+mp_status mp__dispatch_wait(mp__dispatch *d, const mp__awaited *what, double timeout)
 {
-    return wait_for(d, guard, what, timeout, false);
+    return wait_for(d, what, timeout, false);
 }
 
-mp_status mp__dispatch_wait_among(mp__dispatch *d, const mp__guard *guard, mp__waiter **waiters,
-                                  bool (*is_there)(const void *of), const void *of, double timeout)
+mp_status mp__dispatch_wait_among(mp__dispatch *d, mp__waiter **waiters, bool (*is_there)(const void *of), const void *of,
+                                  double timeout)
 {
     if (is_there(of))
         return MP_OK;
     mp__waiter here = {.next = *waiters}, **at = waiters;
     mp__dispatch_cond_init(&here.woken);
     *waiters = &here;
-    mp_status status = mp__dispatch_wait(d, guard, &(mp__awaited){is_there, of, &here.woken}, timeout);
+    mp_status status = mp__dispatch_wait(d, &(mp__awaited){is_there, of, &here.woken}, timeout);
     while (*at != &here)
         at = &(*at)->next;
     *at = here.next;
@@ -507,14 +422,14 @@ void mp__dispatch_unblock(mp__dispatch *d)
     d->blocked--;
 }
 
-mp_status mp__dispatch_acted_and_wait(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, double timeout)
+mp_status mp__dispatch_acted_and_wait(mp__dispatch *d, const mp__awaited *what, double timeout)
 {
     bool expects = begin_expecting(d);
     mp__dispatch_act_and_feed(d);
     tell_busy(d);
     if (d->backend->run || d->caller_drives || what->is_there(what->of)) /* else we are the driver in a moment */
         see_to_driver(d);
-    mp_status status = wait_for(d, guard, what, timeout, expects);
+    mp_status status = wait_for(d, what, timeout, expects);
     if (expects)
         stop_expecting(d);
     return status;

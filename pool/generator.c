@@ -130,7 +130,7 @@ static bool take_one(asking *a)
         mp__driver_lock(stream->dispatch);
     }
     take(stream, a->cell, status, &fault, &error);
-    mp__lend_until_done(stream->dispatch, NULL, MP__NEVER);
+    mp__lend_until_done(stream->dispatch, false, MP__NEVER);
     return true;
 }
 
@@ -150,7 +150,7 @@ static void *generator_thread(void *argument)
 
 int mp__generator_start(mp__stream *stream)
 {
-    int failed = mp__system.pthread_create(&stream->generator, NULL, generator_thread, stream);
+    int failed = mp__thread_create(&stream->generator, generator_thread, stream);
     if (failed)
         return failed;
     pthread_setname_np(stream->generator, "mp-generator");

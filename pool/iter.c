@@ -266,8 +266,8 @@ static mp_status wait_and_take(mp__stream *stream, double timeout, reading *to)
         timeout = left < timeout ? left : timeout;
     }
     mp__dispatch_enter(stream->dispatch, &guard);
-    mp_status status = mp__dispatch_wait(stream->dispatch, &guard,
-                                         &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);
+    mp_status status =
+        mp__dispatch_wait(stream->dispatch, &(mp__awaited){mp__stream_readable, stream, &stream->readable}, timeout);
     if (status) {
         mp__failure(to->error, status, "%s", mp_status_text(status));
     } else {

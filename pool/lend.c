@@ -19,18 +19,14 @@ static bool can_run(mp__dispatch *d)
     return d->backend->run && !d->ended && !d->lent && d->backend->wants_run(d->workers);
 }
 
-bool mp__lend(mp__dispatch *d, const mp__guard *guard)
+bool mp__lend(mp__dispatch *d)
 {
     if (!d->backend->run || mp__dispatch_on_worker(d) || !can_run(d))
         return false;
     d->lent = true;
     d->callers++;
     pthread_mutex_unlock(&d->lock);
-    if (guard)
-        mp__driver_let_signals_in(guard);
     d->backend->run(d->workers);
-    if (guard)
-        mp__driver_keep_signals_out();
     mp__driver_lock(d);
     d->lent = false;
     mp__driver_mind(d);
@@ -46,13 +42,13 @@ static uint64_t left(const mp__dispatch *d)
     return mp__core_get_counts(d->core).pending + d->line_count;
 }
 
-void mp__lend_or_sleep(mp__dispatch *d, const mp__guard *guard, const mp__awaited *what, uint64_t deadline)
+void mp__lend_or_sleep(mp__dispatch *d, const mp__awaited *what, uint64_t deadline)
 {
-    if (mp__lend(d, guard))
+    if (mp__lend(d))
         return;
     mp__lender self = {.next = d->lenders, .what = what, .deadline = deadline}, **at = &d->lenders;
     d->lenders = &self;
-    mp__driver_sleep(d, &d->may_lend, deadline, guard);
+    mp__clock_wait(&d->may_lend, &d->lock, deadline);
     while (*at != &self)
         at = &(*at)->next;
     *at = self.next;
@@ -75,14 +71,14 @@ static bool is_needed(mp__dispatch *d, uint64_t mine)
     return (can_run(d) && mp__core_get_counts(d->core).finished < mine) || !somebody_stays(d);
 }
 
-void mp__lend_until_done(mp__dispatch *d, const mp__guard *guard, uint64_t deadline)
+void mp__lend_until_done(mp__dispatch *d, bool all_here, uint64_t deadline)
 {
     if (!d->backend->run || d->ended || d->lent || mp__dispatch_on_worker(d))
         return;
-    uint64_t mine = guard ? mp__core_get_counts(d->core).finished + left(d) : 0;
+    uint64_t mine = all_here ? mp__core_get_counts(d->core).finished + left(d) : 0;
     d->callers++;
     while (is_needed(d, mine) && mp__now() < deadline)
-        mp__lend_or_sleep(d, guard, NULL, deadline);
+        mp__lend_or_sleep(d, NULL, deadline);
     if (!--d->callers && d->ended)
         pthread_cond_broadcast(&d->ended_now);
     mp__lend_tell(d);

@@ -141,10 +141,10 @@ static mp_status open_backend(mp__dispatch *d, const mp__backend_config *config,
 }
 
 /* Ends a pool whose opening failed, when what its workers have printed is out; called with the lock. */
-static void give_up(mp__dispatch *d, const mp__guard *guard)
+static void give_up(mp__dispatch *d)
 {
     mp__core_terminate(d->core);
-    mp__driver_until(d, guard, NULL);
+    mp__driver_until(d, NULL);
     while (d->callbacks.thread_runs && !mp__callbacks_idle(&d->callbacks))
         pthread_cond_wait(&d->ended_now, &d->lock);
     pthread_t callbacks;
@@ -172,14 +172,14 @@ static mp_status cannot_open(const mp__dispatch *d, mp_error *error)
 }
 
 /* With the lock; the backend is there, and no process but the zygote. */
-static mp_status start_workers(mp__dispatch *d, const mp__guard *guard, mp_error *error)
+static mp_status start_workers(mp__dispatch *d, mp_error *error)
 {
     d->caller_drives = true;
     mp__dispatch_turn(d);
     int failed = mp__driver_start_thread(d);
     if (failed)
         return mp__system_failure(error, failed, "no thread for a pool");
-    mp__driver_until(d, guard, opened_or_failed);
+    mp__driver_until(d, opened_or_failed);
     if (d->trouble.status)
         return cannot_open(d, error);
     mp__driver_hand_over(d);
@@ -202,10 +202,9 @@ mp_status mp__dispatch_open(mp__dispatch **dispatch, const mp__backend *backend,
     if (config->backend.capture) /* that is who prints, initializers' too */
         status = mp__callbacks_start(d, error);
     if (!status)
-        status = start_workers(d, &guard, error);
+        status = start_workers(d, error);
     if (status) {
-        give_up(d, &guard);
-        mp__driver_let_signals_in(&guard);
+        give_up(d);
         pthread_setcancelstate(guard.cancelling, NULL);
         return status;
     }
@@ -367,8 +366,7 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
     d->joiners++;
     mp__streams_unbind(d);
     mp__dispatch_acted(d);
-    mp__lend_until_done(d, &guard, deadline);
-    mp__driver_let_signals_in(&guard);
+    mp__lend_until_done(d, true, deadline);
     while (!is_over(d) && mp__now() < deadline)
         mp__clock_wait(&d->ended_now, &d->lock, deadline);
     bool over = is_over(d);

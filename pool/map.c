@@ -52,7 +52,7 @@ static mp_status run_jobs(mp__dispatch *d, sync_job *jobs, size_t count, size_t 
         status = mp__dispatch_take(d, &jobs[i].array.job, error); /* all or, the first, none: nobody comes between */
     if (!status && jobs->array.job.core.n) {
         *left = count;
-        (void)mp__dispatch_acted_and_wait(d, &guard, &(mp__awaited){none_left, left, finished}, MP_FOREVER);
+        (void)mp__dispatch_acted_and_wait(d, &(mp__awaited){none_left, left, finished}, MP_FOREVER);
     }
     mp__dispatch_leave(d, &guard);
     return status;

@@ -374,12 +374,8 @@ static void *end_pool(void *argument)
 void mp__pool_end_elsewhere(mp_pool *pool)
 {
     pthread_t thread;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (mp__system.pthread_create(&thread, NULL, end_pool, pool) == 0)
+    if (mp__thread_create(&thread, end_pool, pool) == 0)
         pthread_detach(thread);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void mp_pool_free(mp_pool **pool)

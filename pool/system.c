@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -49,8 +50,6 @@ mp__system_calls mp__system = {
     .recvmsg = recvmsg,
 };
 
-_Thread_local bool mp__system_raised;
-
 int mp__above_standard(int fd)
 {
     if (fd < 0 || fd > 2)
@@ -59,6 +58,16 @@ int mp__above_standard(int fd)
     close(fd);
     errno = failed;
     return moved;
+}
+
+int mp__thread_create(pthread_t *thread, void *(*run)(void *), void *argument)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* it inherits them */
+    int failed = mp__system.pthread_create(thread, NULL, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
 }
 
 void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns)

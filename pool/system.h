@@ -36,12 +36,12 @@ typedef struct mp__system_calls {
 } mp__system_calls;
 extern mp__system_calls mp__system;
 
-/* True: a call of this thread's may have raised SIGPIPE or SIGXFSZ, since it was set to false last (driver.c). */
-extern _Thread_local bool mp__system_raised;
-
 /* The same descriptor above the standard ones, and closed on exec; negative ones pass through. In a program that has closed 0, 1
  * or 2 a new descriptor gets that number, and what the program prints would go into something of ours. */
 int mp__above_standard(int fd);
+
+/* A thread of ours: all signals are blocked in it, for those are for the program's own. 0 or errno. */
+int mp__thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
 
 /* A word that processes may share. Sleeps as long as it has this value, for so many nanoseconds at most; or less: the caller looks. */
 void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns);

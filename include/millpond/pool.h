@@ -4,12 +4,12 @@
  *         mp_pool_map(pool, integrate, items, 10000, areas, .chunksize = 100);
  *
  * Options are keyword arguments: designated initializers after the last positional argument; zero means "choose for me".
- * All calls may be made from any thread, several at once. None may be made from a signal handler; none is a cancellation point.
- * A thread that waits in a call does the pool's work meanwhile: a signal handler that runs on it holds that up while it runs. A
- * pool belongs to the process that opened it: elsewhere every call answers MP_EFOREIGN, so also in its own worker processes. The
- * program has one child process more for each open pool of processes, from which workers are forked: waits for any child may see
- * its end, which does no harm. Time-outs are double seconds on the monotonic clock; MP_FOREVER, and 0 for a look; one that is
- * not a number or negative is 0.
+ * All calls may be made from any thread, several at once. None may be made from a signal handler, but for mp_interrupt; none is a
+ * cancellation point. Signals come in at any moment, and we raise none. A handler that runs on a thread that is in a call holds the
+ * pool's work up while it runs, and may not leave by longjmp. A pool belongs to the process that opened it: elsewhere every call
+ * answers MP_EFOREIGN, so also in its own worker processes. The program has one child process more for each open pool of processes,
+ * from which workers are forked: waits for any child may see its end, which does no harm. Time-outs are double seconds on the
+ * monotonic clock; MP_FOREVER, and 0 for a look; one that is not a number or negative is 0.
  *
  * A task may open pools of its own. A task on a thread that waits for its own pool keeps a thread from working: when it would be
  * the last one, the call is refused with MP_EDEADLK. A program may end without freeing its pools: workers end with it.

@@ -221,19 +221,13 @@ static void await_sessions(void)
         pthread_join(last, NULL);
 }
 
-/* All signals are the main thread's. */
 static void begin_session(mp__session *session)
 {
     pthread_t thread;
-    sigset_t all;
-    sigfillset(&all);
     pthread_mutex_lock(&lock);
     sessions++;
     pthread_mutex_unlock(&lock);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-    int failed = mp__system.pthread_create(&thread, NULL, session_thread, session);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    if (!failed)
+    if (mp__thread_create(&thread, session_thread, session) == 0)
         return;
     mp__session_free(session);
     pthread_mutex_lock(&lock);

@@ -36,6 +36,7 @@ typedef struct mp__link {
     mp__life life;
     const mp__terms *terms;
     int tasks_fd, results_fd; /* our ends, non-blocking */
+    int reading_fd;           /* the worker's end for tasks: while we have it too, no write of ours raises SIGPIPE */
     mp__shared *shared;
     bool dozed; /* somebody sleeps on a word of that, and unmaps it if the link has closed meanwhile: see doze.h */
     int output_fds[MP__CAPTURED]; /* -1: what it prints is not captured */
@@ -93,8 +94,8 @@ static inline int mp__link_pipe_size(uint32_t links)
 {
     return links <= 32 ? 1 << 20 : links <= 128 ? 1 << 18 : 1 << 16;
 }
-/* Makes pipes and shared memory; `theirs` are the worker's ends, to be closed by the caller once they are on their way. On
- * failure nothing is left, and the link's error says why. */
+/* Makes pipes and shared memory; `theirs` are the worker's ends. The first stays the link's, the others are to be closed by the caller
+ * once they are on their way. On failure nothing is left, and the link's error says why. */
 bool mp__link_open(mp__link *link, const mp__terms *terms, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS]);
 void mp__link_close(mp__link *link);
 /* Frees what is kept of its last life: closed links only. */

@@ -5,6 +5,7 @@
 #include "pool/system.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void close_fd(int *fd)
@@ -37,17 +38,27 @@ static bool set_up_output(mp__link *link, int theirs[MP__CAPTURED])
     return true;
 }
 
+/* Where files are limited to less, to try it would raise SIGXFSZ. */
+static bool may_be_as_large(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= sizeof(mp__shared))
+        return true;
+    errno = EFBIG;
+    return false;
+}
+
 static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
 {
-    if (!make_pipe(&theirs[0], &link->tasks_fd) || !make_pipe(&link->results_fd, &theirs[1]))
+    if (!make_pipe(&link->reading_fd, &link->tasks_fd) || !make_pipe(&link->results_fd, &theirs[1]))
         return false;
+    theirs[0] = link->reading_fd;
     fcntl(link->tasks_fd, F_SETFL, O_NONBLOCK); /* of our ends only: each end of a pipe has flags of its own */
     fcntl(link->results_fd, F_SETFL, O_NONBLOCK);
     fcntl(link->tasks_fd, F_SETPIPE_SZ, size); /* asked for, not needed: what is given is taken */
     fcntl(link->results_fd, F_SETPIPE_SZ, size);
     theirs[2] = mp__above_standard(mp__system.memfd_create("millpond", MFD_CLOEXEC));
-    mp__system_raised = true; /* where files are limited */
-    if (theirs[2] < 0 || mp__system.ftruncate(theirs[2], sizeof(mp__shared)) < 0)
+    if (theirs[2] < 0 || !may_be_as_large() || mp__system.ftruncate(theirs[2], sizeof(mp__shared)) < 0)
         return false;
     void *shared = mp__system.mmap(NULL, sizeof(mp__shared), PROT_READ | PROT_WRITE, MAP_SHARED, theirs[2], 0);
     link->shared = shared == MAP_FAILED ? NULL : shared;
@@ -60,7 +71,7 @@ static bool set_up(mp__link *link, int size, int theirs[MP__CONTROL_FDS])
 
 void mp__link_init(mp__link *link)
 {
-    *link = (mp__link){.tasks_fd = -1, .results_fd = -1, .output_fds = {-1, -1}};
+    *link = (mp__link){.tasks_fd = -1, .results_fd = -1, .reading_fd = -1, .output_fds = {-1, -1}};
 }
 
 bool mp__link_open(mp__link *link, const mp__terms *terms, mp__life life, int pipe_size, int theirs[MP__CONTROL_FDS])
@@ -77,7 +88,7 @@ bool mp__link_open(mp__link *link, const mp__terms *terms, mp__life life, int pi
         return true;
     }
     mp__system_failure(&link->error, errno, "no pipes or memory for worker %u", life.place);
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
+    for (int i = 1; i < MP__CONTROL_FDS; i++)
         close_fd(&theirs[i]);
     mp__link_close(link);
     return false;
@@ -88,6 +99,7 @@ void mp__link_close(mp__link *link)
 {
     close_fd(&link->tasks_fd);
     close_fd(&link->results_fd);
+    close_fd(&link->reading_fd);
     for (int i = 0; i < MP__CAPTURED; i++)
         close_fd(&link->output_fds[i]);
     if (link->dozed)

@@ -197,7 +197,7 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t p
                             mp__link_pipe_size(w->slots), theirs);
     if (ok) {
         ok = begin_life(w, link, theirs);
-        for (int i = 0; i < mp__control_count(theirs); i++)
+        for (int i = 1; i < mp__control_count(theirs); i++)
             close(theirs[i]);
         if (!ok) {
             unwatch(w, link);
@@ -235,11 +235,9 @@ static void flush(mp__workers *w, uint32_t slot)
     int failed = mp__outbox_write(&link->outbox, link->tasks_fd);
     atomic_store_explicit(&link->shared->sent, link->outbox.written, memory_order_release);
     if (failed == EAGAIN) {
-        link->waits = true; /* registered only while we wait: a dead reader would be reported for ever */
+        link->waits = true; /* registered only while we wait: there is room nearly always */
         if (watch(w, EPOLL_CTL_ADD, link->tasks_fd, EPOLLOUT | EPOLLONESHOT, ABOUT_TASKS, slot) < 0)
             kill_worker(w, slot, true);
-    } else if (failed == EPIPE) {
-        link->deaf = mp__system_raised = true; /* it is dying: the report comes */
     } else if (failed) {
         kill_worker(w, slot, true); /* it lives, but cannot be told anything */
     }

@@ -3,17 +3,10 @@
 #include "pool/system.h"
 #include "pool/thread/lanes.h"
 #include "pool/thread/worker.h"
-#include <signal.h>
 
-/* All signals are blocked in it: those of the program go to threads of the program. */
 static int create_thread(mp__lane *lane)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = mp__system.pthread_create(&lane->thread, NULL, mp__thread_run, lane);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed;
+    return mp__thread_create(&lane->thread, mp__thread_run, lane);
 }
 
 /* It has nothing more to do. */

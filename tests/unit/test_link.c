@@ -160,7 +160,7 @@ static void open_worker(uint64_t items)
 static void close_worker(void)
 {
     mp__link_close(&worker);
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
+    for (int i = 1; i < MP__CONTROL_FDS; i++)
         close(theirs[i]);
     mp__blobs_fini(&blobs);
     mp__task_table_fini(&tasks);

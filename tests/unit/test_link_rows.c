@@ -62,7 +62,7 @@ static void open_worker(void)
 static void close_worker(void)
 {
     mp__link_close(&worker);
-    for (int i = 0; i < MP__CONTROL_FDS; i++)
+    for (int i = 1; i < MP__CONTROL_FDS; i++)
         close(theirs[i]);
     mp__buffer_fini(&results.large.bytes);
     mp__blobs_fini(&results.blobs);
