@@ -225,6 +225,21 @@ static void begin_again(mp__outbox *outbox)
         mp__buffer_fini(&outbox->bytes);
 }
 
+size_t mp__outbox_copy(const mp__outbox *outbox, void *to, size_t room)
+{
+    size_t size = outbox->bytes.size;
+    if (!size || size > room || outbox->sent || has_blobs(outbox))
+        return 0;
+    memcpy(to, outbox->bytes.data, size);
+    return size;
+}
+
+void mp__outbox_gone(mp__outbox *outbox)
+{
+    outbox->written += outbox->bytes.size;
+    begin_again(outbox);
+}
+
 size_t mp__outbox_take(mp__outbox *outbox, void *to, size_t room)
 {
     struct iovec pieces[PIECES];

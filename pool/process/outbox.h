@@ -43,6 +43,10 @@ static inline bool mp__outbox_borrows(const mp__outbox *outbox)
 
 /* Adds frames that were made elsewhere. False: no memory, and nothing was added. */
 bool mp__outbox_pass(mp__outbox *outbox, const mp__passed *passed);
+/* Copies all that waits, where that is bytes of ours only, of which none has gone yet, and there is room: how many. Else 0. */
+size_t mp__outbox_copy(const mp__outbox *outbox, void *to, size_t room);
+/* And then they have gone. */
+void mp__outbox_gone(mp__outbox *outbox);
 /* Takes what is next out of it, instead of writing it: how many bytes, 0 if nothing waits. */
 size_t mp__outbox_take(mp__outbox *outbox, void *to, size_t room);
 

@@ -13,6 +13,7 @@
 #include "pool/process/control.h"
 #include "pool/process/doze.h"
 #include "pool/process/launch.h"
+#include "pool/process/letter.h"
 #include "pool/process/link.h"
 #include "pool/process/oom.h"
 #include "pool/process/protocol.h"
@@ -232,7 +233,7 @@ static void flush(mp__workers *w, uint32_t slot)
     mp__link *link = w->links[slot];
     if (link->state != MP__LINK_OPEN || link->deaf || link->waits)
         return;
-    int failed = mp__outbox_write(&link->outbox, link->tasks_fd);
+    int failed = mp__letter_put(link->shared, &link->outbox) ? 0 : mp__outbox_write(&link->outbox, link->tasks_fd);
     atomic_store_explicit(&link->shared->sent, link->outbox.written, memory_order_release);
     if (failed == EAGAIN) {
         link->waits = true; /* registered only while we wait: there is room nearly always */

@@ -137,7 +137,16 @@ enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1
  *     parent: asleep = 6;  sends RUN(6), an item;  6 -> 7;  sleeps while 7;  looks  worker: commits;  asleep: 7 -> 0;  wakes it
  *     parent: asleep = 6;  sends RUN(6), an item;  waits no more: 6 -> 0            worker: commits;  asleep is not 6: writes
  *
- * What a wild task writes here is no value that was named, and then the pipe is written. */
+ * What a wild task writes here is no value that was named, and then the pipe is written.
+ *
+ * letter_word, letter: a worker that waits awake says up to where it has what was sent; what follows there may then be put into the
+ * letter instead of the pipe, all of it or nothing. One compare-and-swap hands it over, so a worker that has left off looking has got
+ * it or never will; and it takes it before it reads from the pipe again:
+ *
+ *     parent: fills the letter;  (7, wanted) -> (7, 50)         worker: (7, wanted) -> 0 fails: takes 50 bytes, and has 57
+ *     parent: fills the letter;  (7, wanted) -> (7, 50) fails: writes into the pipe         worker: (7, wanted) -> 0;  reads the pipe
+ *
+ * letter.h has both sides. What a wild task writes there while it runs is found when its worker looks. */
 typedef struct mp__shared {
     /* by the worker; the epoch in `claim` by the parent */
     _Atomic uint64_t claim;
@@ -153,6 +162,9 @@ typedef struct mp__shared {
     _Atomic uint32_t asleep;
     _Atomic uint64_t life;    /* at the beginning: how many its place has had before */
     mp__worker_limits limits; /* before the worker is there */
+    /* by both, and in one line */
+    _Alignas(MP__SHARED_LINE) _Atomic uint64_t letter_word;
+    unsigned char letter[MP__SHARED_LINE - sizeof(uint64_t)];
     _Alignas(MP__SHARED_HEAD) unsigned char buffer[MP__SHARED_BUFFER];
     _Atomic uint64_t started_too; /* the count of `claim` again, far from it: a wild write seldom hits both */
     unsigned char unused_too[MP__SHARED_HEAD - sizeof(uint64_t)];

@@ -9,6 +9,7 @@
  * wrong here (no memory for a value, a result that cannot be encoded) is its item's failure. Only the initializer's failure is
  * its own: it is answered, and the parent ends the worker. */
 #include "pool/clock.h"
+#include "pool/process/letter.h"
 #include "pool/process/worker_state.h"
 #include "pool/system.h"
 #include "serial/clear.h"
@@ -372,13 +373,20 @@ static bool forgotten(const worker *w)
     return w->recalled && poll(&fd, 1, FORGOTTEN_MS) == 0;
 }
 
-/* Who waits for our results is watching them, and is likely to send the next item soon: see mp__shared. */
-static void wait_awake(const worker *w, uint64_t ns)
+/* Who waits for our results is watching them, and is likely to send the next item soon: see mp__shared. How many bytes of it are in
+ * the letter. */
+static size_t wait_awake(const worker *w, uint64_t ns)
 {
     uint64_t began = mp__now();
-    while (atomic_load_explicit(&w->shared->sent, memory_order_acquire) <= w->received &&
+    bool sound = mp__letter_want(w->shared, w->received);
+    while (sound && !mp__letter_is_there(w->shared, w->received) &&
+           atomic_load_explicit(&w->shared->sent, memory_order_acquire) <= w->received &&
            (is_watched(w) || mp__results_are_got(&w->results)) && mp__clock_spin(began, began + ns))
         ;
+    size_t size = mp__letter_take(w->shared, w->received);
+    if (!sound || size > sizeof w->shared->letter)
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    return size;
 }
 
 /* What is finished goes out, unless the parent has it, or is told where it is. */
@@ -388,12 +396,32 @@ static void say(worker *w)
         mp__results_flush(&w->results);
 }
 
+/* It was put there at the beginning of a frame, so there is room. */
+static size_t take_letter(const worker *w, uint8_t *where, size_t room, size_t size)
+{
+    if (size > room)
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    memcpy(where, w->shared->letter, size);
+    return size;
+}
+
+static size_t read_pipe(const worker *w, uint8_t *where, size_t room)
+{
+    if (robbed(w) || forgotten(w))
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    ssize_t got = mp__system.read(w->footing.tasks_fd, where, room);
+    if (got == 0 || (got < 0 && errno != EINTR))
+        mp__worker_leave(MP__EXIT_GONE);
+    return got > 0 ? (size_t)got : 0;
+}
+
 /* There is nothing to run: the worker sleeps until something comes. */
 static void wait_for_frames(worker *w)
 {
     uint8_t *where;
     size_t room;
     bool long_ones = account(w);
+    size_t letter = 0;
     uint64_t watched = is_watched(w);
     mp__results_end_row(&w->results);
     if (!watched) /* he may have seen it by now */
@@ -404,22 +432,16 @@ static void wait_for_frames(worker *w)
     mp__results_print();       /* what a thread has that a task left behind */
     look_asleep(w, long_ones); /* now it keeps nobody waiting */
     if (watched) {
-        wait_awake(w, watched);
+        letter = wait_awake(w, watched);
         say(w);
     }
     if (w->scratch.capacity > SCRATCH_KEEP) /* one huge item does not mean that all are */
         mp__buffer_fini(&w->scratch);
     if (!mp__frame_reader_space(&w->reader, &where, &room))
         mp__worker_leave(w->reader.status == MP_ENOMEM ? MP__EXIT_SETUP : MP__EXIT_PROTOCOL);
-    if (robbed(w) || forgotten(w))
-        mp__worker_leave(MP__EXIT_PROTOCOL);
-    ssize_t got = mp__system.read(w->footing.tasks_fd, where, room);
-    if (got == 0 || (got < 0 && errno != EINTR))
-        mp__worker_leave(MP__EXIT_GONE);
-    if (got > 0) {
-        mp__frame_reader_filled(&w->reader, (size_t)got);
-        w->received += (uint64_t)got;
-    }
+    size_t got = letter ? take_letter(w, where, room, letter) : read_pipe(w, where, room);
+    mp__frame_reader_filled(&w->reader, got);
+    w->received += got;
     w->most_left = 0;
     w->urgent = false;
     w->looked_at = w->flushed_at = mp__now();

@@ -270,10 +270,10 @@ static void write_into_buffer(void)
 /* The epoch of `claim` only now and then: the worker then waits a second for what the parent would have sent. */
 static void write_word(void)
 {
-    _Atomic uint64_t *words[] = {&shared->base,      &shared->committed, &shared->announced, &shared->results,
-                                 &shared->busy_ns,   &shared->heeds,     &shared->rss,       &shared->started_too,
-                                 &shared->cancelled, &shared->sent,      &shared->watched,   &shared->got,
-                                 &shared->claim};
+    _Atomic uint64_t *words[] = {&shared->base,      &shared->committed,  &shared->announced, &shared->results,
+                                 &shared->busy_ns,   &shared->heeds,      &shared->rss,       &shared->started_too,
+                                 &shared->cancelled, &shared->sent,       &shared->watched,   &shared->got,
+                                 &shared->claim,     &shared->letter_word};
     if (!below(sizeof words / sizeof *words + 2)) {
         atomic_store(&shared->asleep, (uint32_t)any_number(atomic_load(&shared->asleep)));
         return;
