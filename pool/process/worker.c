@@ -26,7 +26,8 @@
 #include <unistd.h>
 
 enum {
-    LOOK_NS = 50000, /* look at the clock about this often */
+    LOOK_NS = 50000,  /* look at the clock about this often */
+    LONG_NS = 500000, /* all that footing.c looks at is not a hundredth of that */
     LOOK_ITEMS = 1024,
     SCRATCH_KEEP = 1 << 20,
     FORGOTTEN_MS = 1000
@@ -277,7 +278,7 @@ static bool account(worker *w)
     atomic_fetch_add_explicit(&w->shared->busy_ns, spent, memory_order_relaxed);
     uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
     w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
-    bool long_ones = w->looked_items && spent / w->looked_items >= LOOK_NS;
+    bool long_ones = w->looked_items && spent / w->looked_items >= LONG_NS;
     w->looked_items = 0;
     w->looked_at = now;
     weigh(w);

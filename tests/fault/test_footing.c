@@ -76,7 +76,7 @@ static mp_status look_and_change(const int *in, uint64_t *out, mp_call *call)
     (void)call;
     *out = look();
     change(*in);
-    nap_us(100);
+    nap_us(600);
     return MP_OK;
 }
 MP_TASK(look_and_change, int, uint64_t);
