@@ -10,17 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EPOCH_ONE (1ull << 32)
 #define NO_TASK UINT32_MAX
-
-static uint64_t in_epoch(uint32_t epoch, uint64_t ordinal)
-{
-    return epoch * EPOCH_ONE + (uint32_t)ordinal;
-}
 
 static uint32_t epoch_of(uint64_t word)
 {
-    return (uint32_t)(word / EPOCH_ONE);
+    return (uint32_t)(word / MP__LANE_EPOCH);
 }
 
 /* The ordinal whose low half stands in the word, and which is not before `least`, nor far behind it. */
@@ -134,7 +128,7 @@ void mp__lane_put(mp__lane *lane, const mp__items *items, size_t count)
 
 void mp__lane_publish(mp__lane *lane)
 {
-    uint64_t sent = in_epoch(lane->epoch, lane->put);
+    uint64_t sent = mp__lane_word(lane->epoch, lane->put);
     if (sent == atomic_load_explicit(&lane->sent, memory_order_relaxed))
         return;
     atomic_store(&lane->sent, sent);
@@ -148,7 +142,7 @@ uint64_t mp__lane_started(const mp__lane *lane)
 
 uint64_t mp__lane_recall(mp__lane *lane)
 {
-    uint64_t before = atomic_fetch_add_explicit(&lane->claim, EPOCH_ONE, memory_order_acq_rel);
+    uint64_t before = atomic_fetch_add_explicit(&lane->claim, MP__LANE_EPOCH, memory_order_acq_rel);
     lane->epoch++;
     lane->put = ordinal_from(lane->taken, before);
     lane->job = NULL;
@@ -164,30 +158,19 @@ void mp__lane_stop(mp__lane *lane)
 
 /* --- thread ---------------------------------------------------------------------------------------------------------------- */
 
-static void next_of_row(mp__lane_row *row)
-{
-    row->value = (const char *)row->value + row->value_step;
-    row->out = (char *)row->out + row->out_step;
-    row->index += !row->lone;
-}
-
 bool mp__lane_take(mp__lane *lane, uint64_t started, mp__lane_cursor *at)
 {
     uint64_t sent = atomic_load_explicit(&lane->sent, memory_order_acquire);
     if ((uint32_t)sent == (uint32_t)started)
         return false;
-    uint64_t known = in_epoch(epoch_of(sent), started), next = in_epoch(epoch_of(sent), started + 1);
-    if (!atomic_compare_exchange_strong_explicit(&lane->claim, &known, next, memory_order_acq_rel, memory_order_relaxed))
+    if (at->end != started && at->epoch == epoch_of(sent))
+        return mp__lane_take_next(lane, started, at);
+    if (!mp__lane_claim(lane, epoch_of(sent), started))
         return false;
-    at->begins = at->end == started || at->epoch != epoch_of(sent);
-    if (!at->begins) {
-        next_of_row(&at->row);
-        return true;
-    }
     at->row = place_of(lane, started + 1)->row;
     at->end = started + at->row.count;
     at->epoch = epoch_of(sent);
-    return true;
+    return at->begins = true;
 }
 
 void mp__lane_fail(mp__lane *lane, uint64_t ordinal, mp__lane_failure failure)

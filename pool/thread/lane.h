@@ -151,6 +151,20 @@ mp__lane *mp__news_take(mp__news *news);
 
 /* --- thread ---------------------------------------------------------------------------------------------------------------- */
 
+/* The words `sent` and `claim`. */
+#define MP__LANE_EPOCH (1ull << 32)
+static inline uint64_t mp__lane_word(uint32_t epoch, uint64_t ordinal)
+{
+    return epoch * MP__LANE_EPOCH + (uint32_t)ordinal;
+}
+
+/* One more item than `started` is, unless what was sent in this epoch has been recalled. */
+static inline bool mp__lane_claim(mp__lane *lane, uint32_t epoch, uint64_t started)
+{
+    uint64_t known = mp__lane_word(epoch, started), next = mp__lane_word(epoch, started + 1);
+    return atomic_compare_exchange_strong_explicit(&lane->claim, &known, next, memory_order_acq_rel, memory_order_relaxed);
+}
+
 /* Where the thread is: in a row, as it was put in, which ends behind the item of this ordinal, unless it was recalled: then `sent` is of
  * another epoch. */
 typedef struct mp__lane_cursor {
@@ -162,6 +176,17 @@ typedef struct mp__lane_cursor {
 
 /* True: the next item is started; it is the first that is left of the cursor's row. `started` is how many there were. */
 bool mp__lane_take(mp__lane *lane, uint64_t started, mp__lane_cursor *at);
+/* The same where the row that it is in goes on. False: that was recalled. */
+static inline bool mp__lane_take_next(mp__lane *lane, uint64_t started, mp__lane_cursor *at)
+{
+    if (!mp__lane_claim(lane, at->epoch, started))
+        return false;
+    at->row.value = (const char *)at->row.value + at->row.value_step;
+    at->row.out = (char *)at->row.out + at->row.out_step;
+    at->row.index += !at->row.lone;
+    at->begins = false;
+    return true;
+}
 /* The item of this ordinal has failed; before it is done. */
 void mp__lane_fail(mp__lane *lane, uint64_t ordinal, mp__lane_failure failure);
 /* How many there are behind these, about. */

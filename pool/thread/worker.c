@@ -226,10 +226,11 @@ static unsigned until_there_is_something(const worker *w)
 }
 
 /* Clocks cost more than small items: looked at once in LOOK_NS worth of them. */
-static void after_item(worker *w)
+static void after_items(worker *w, unsigned count)
 {
-    w->looked_items++;
-    if (--w->until && !w->urgent)
+    w->looked_items += count;
+    w->until -= count;
+    if (w->until && !w->urgent)
         return;
     if (w->looked_items >= w->until_look)
         account(w);
@@ -304,14 +305,19 @@ static void begin_to_serve(worker *w)
     w->looked_at = w->told_at = mp__now();
 }
 
-static bool serve_one(worker *w)
+/* An item, and those behind it in its row until there may be something to be done between them. False: there is none. */
+static bool serve_some(worker *w)
 {
+    unsigned count = 0;
     if (!mp__lane_take(w->lane, w->started, &w->at))
         return false;
     if (w->at.begins)
         begin_row(w);
-    run_item(w);
-    after_item(w);
+    do {
+        run_item(w);
+        count++;
+    } while (count < w->until && !w->urgent && w->started != w->at.end && mp__lane_take_next(w->lane, w->started, &w->at));
+    after_items(w, count);
     return true;
 }
 
@@ -327,7 +333,7 @@ static void live(worker *w)
         return;
     begin_to_serve(w);
     do
-        while (serve_one(w))
+        while (serve_some(w))
             continue;
     while (wait_for_items(w));
     finish_life(w);
@@ -412,7 +418,7 @@ static void step_items(worker *w)
     uint64_t until = mp__now() + STEP_NS;
     w->looked_at = w->told_at = until - STEP_NS;
     w->failed = false;
-    while (!w->failed && w->looked_at < until && serve_one(w))
+    while (!w->failed && w->looked_at < until && serve_some(w))
         continue;
     rest(w);
 }
