@@ -220,6 +220,7 @@ static void end_item(mp__dispatch *d, const mp__core_action *action)
 void mp__dispatch_act(mp__dispatch *d)
 {
     mp__core_action action;
+    mp__driver_tell_busy(d);
     while (mp__core_next(d->core, &action))
         switch (action.kind) {
         case MP__ACT_FAIL: fail_items(d, &action); break;

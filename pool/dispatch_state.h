@@ -140,6 +140,8 @@ static inline void mp__lend_tell(mp__dispatch *d)
 void mp__driver_lock(mp__dispatch *d);
 /* Before something is submitted: an interruption that came before ends what is there. With the lock. */
 void mp__driver_mind(mp__dispatch *d);
+/* With something to do, the first Ctrl-C is ours: before it begins, and when it is done. With the lock. */
+void mp__driver_tell_busy(mp__dispatch *d);
 /* Drives until the pool has ended or `until` says so, while the I/O thread does not. With the lock. */
 void mp__driver_until(mp__dispatch *d, bool (*until)(const mp__dispatch *d));
 /* Starts the I/O thread, while a caller drives: 0 or errno. From the second on it hears and drives; by the third it ends. With the

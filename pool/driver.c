@@ -106,8 +106,7 @@ void mp__driver_mind(mp__dispatch *d)
         wake_driver(d);
 }
 
-/* With something to do, the first Ctrl-C is ours. */
-static void tell_busy(mp__dispatch *d)
+void mp__driver_tell_busy(mp__dispatch *d)
 {
     bool busy = d->minds && (mp__core_get_counts(d->core).pending || d->streams.head);
     if (busy != d->busy)
@@ -122,7 +121,7 @@ static void drive(mp__dispatch *d)
     mind_interrupt(d);
     mp__posted_nap(d);
     mp__dispatch_turn(d);
-    tell_busy(d);
+    mp__driver_tell_busy(d);
 }
 
 /* Until when who drives may sleep: something is due in the core, or workers are to be looked at. */
@@ -145,7 +144,7 @@ static void see_to_driver(mp__dispatch *d)
 void mp__dispatch_acted(mp__dispatch *d)
 {
     mp__dispatch_act_and_feed(d);
-    tell_busy(d);
+    mp__driver_tell_busy(d);
     see_to_driver(d);
     mp__lend_tell(d);
 }
@@ -366,7 +365,7 @@ static void wait_driving(mp__dispatch *d, const mp__awaited *what, uint64_t dead
             drive_for(d, what, deadline);
         else
             mp__clock_wait(what->changed, &d->lock, deadline);
-    tell_busy(d);
+    mp__driver_tell_busy(d);
 }
 
 static mp_status wait_for(mp__dispatch *d, const mp__awaited *what, double timeout, bool expects)
@@ -426,7 +425,7 @@ mp_status mp__dispatch_acted_and_wait(mp__dispatch *d, const mp__awaited *what, 
 {
     bool expects = begin_expecting(d);
     mp__dispatch_act_and_feed(d);
-    tell_busy(d);
+    mp__driver_tell_busy(d);
     if (d->backend->run || d->caller_drives || what->is_there(what->of)) /* else we are the driver in a moment */
         see_to_driver(d);
     mp_status status = wait_for(d, what, timeout, expects);

@@ -1,5 +1,6 @@
 /* Ctrl-C: SIGINT to the process group of a program that runs a pool, as a terminal sends it. The program is a forked child of the
  * test, head of a group of its own; it says what it has seen by its exit code, 0 when all was right. */
+#include "pool/system.h"
 #include "tests/lib/program.h"
 #include "tests/lib/stuck.h"
 
@@ -87,6 +88,36 @@ EVERY_KIND(first, while_a_chunk_runs__the_rest_of_it_is_interrupted)
     pid_t program = program_begin(maps_in_one_chunk, -1);
     cr_assert(SOON(the_board()->begun == 11));
     program_press(program);
+    EXPECT_GOOD_END(program);
+}
+
+static atomic_bool presses;
+
+static ssize_t write_and_press(int fd, const struct iovec *pieces, int count)
+{
+    ssize_t written = writev(fd, pieces, count);
+    if (atomic_exchange(&presses, false))
+        raise(SIGINT);
+    return written;
+}
+
+static void is_pressed_while_it_sends(void)
+{
+    mp__system.writev = write_and_press;
+    open_two(MP_INTERRUPT_STOP);
+    presses = true;
+    RUN(the_pool, .chunksize = 1);
+    MUST(!presses);
+    MUST(t.status == MP_EINTERRUPTED);
+    MUST(mp_interrupted());
+    mp_pool_free(&the_pool);
+}
+
+/* The caller is still in the middle of handing its items out: a worker may have begun the first, so they are under way. */
+EACH_PROCESS_KIND(first, while_the_items_are_sent__is_the_pools)
+{
+    prepare();
+    pid_t program = program_begin(is_pressed_while_it_sends, -1);
     EXPECT_GOOD_END(program);
 }
 

@@ -39,7 +39,7 @@ static mp_pool *open_pool(int processes)
 
 static mp_status map_some(mp_pool *pool, size_t n)
 {
-    int *items = malloc(n * sizeof *items), *results = malloc(n * sizeof *results);
+    int *items = calloc(n, sizeof *items), *results = malloc(n * sizeof *results);
     for (size_t i = 0; i < n; i++)
         items[i] = (int)i;
     mp_status status = mp_pool_map(pool, twice, items, n, results);
