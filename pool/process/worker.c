@@ -36,8 +36,6 @@ enum {
 
 typedef mp__process_worker worker;
 
-bool mp__worker_is_copy;
-
 _Noreturn void mp__worker_leave(int code)
 {
     fflush(stdout);
@@ -91,7 +89,7 @@ static inline mp_status run_task(worker *w, const mp_task *task, const void *inp
     mp__call_begin(&w->call, item, w->attempt, ordinal);
     w->call.chaos = item == MP_NO_ITEM ? NULL : w->chaos; /* which is for items alone */
     mp_status status = mp__call_run(&w->call, task, input, w->output);
-    if (mp__worker_is_copy)
+    if (mp__forks.role == MP__COPY)
         _exit(MP__EXIT_GONE);
     if (!w->footing.captures)
         mp__results_print();

@@ -6,7 +6,6 @@
 #include "pool/process/limits.h"
 #include "pool/process/worker_state.h"
 #include <millpond/version.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +13,6 @@
 #include <unistd.h>
 
 typedef mp__process_worker worker;
-
-/* A task that forks and lets the child come back to us: the child's copy leaves. */
-static void become_copy(void)
-{
-    mp__worker_is_copy = true;
-}
 
 /* A task that calls exit ends here: the first of the handlers, for it was registered last, and the last, for it does not
  * return. */
@@ -89,7 +82,6 @@ static void settle(worker *w)
     sigset_t mask = w->start->mask;
     take_name(w);
     on_exit(left_by_exit, NULL);
-    pthread_atfork(NULL, NULL, become_copy);
     mp__footing_take_signals();
     mp__crash_watch(&w->shared->crash);
     sigdelset(&mask, SIGTERM); /* which is how it is asked to end, whatever the program does with it itself */
@@ -102,7 +94,7 @@ static void settle(worker *w)
 _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     static _Alignas(64) uint8_t room[MP__FRAME_BUFFER]; /* nothing can go wrong with it, and it is not freed */
-    mp__worker_is_copy = false; /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
+    mp__forks.role = MP__WORKER;
     worker w = {.start = start, .until_look = 1};
     w.shared = mp__footing_take(&w.footing, start);
     take_chaos(&w);

@@ -2,6 +2,7 @@
 #ifndef MP__PROCESS_WORKER_STATE_H
 #define MP__PROCESS_WORKER_STATE_H
 #include "pool/call.h"
+#include "pool/forks.h"
 #include "pool/process/footing.h"
 #include "pool/process/results.h"
 #include "pool/process/worker.h"
@@ -36,9 +37,6 @@ typedef struct mp__process_worker {
     uint64_t looked_at, flushed_at, glanced_at; /* ns */
     unsigned until_look, looked_items;
 } mp__process_worker;
-
-/* The process was forked from a worker: if a task lets it come back to us there are two of us on one pipe. */
-extern bool mp__worker_is_copy;
 
 /* Takes frames and does what they say, until it is to leave. */
 _Noreturn void mp__worker_serve(mp__process_worker *w);
