@@ -71,8 +71,10 @@ static inline bool make_room(worker *w, const mp_task *task)
     size_t need = task->input->size > task->output->size ? task->input->size : task->output->size;
     if (need <= w->room)
         return true;
-    free(w->input);
-    free(w->output);
+    if (w->room != MP__LITTLE) {
+        free(w->input);
+        free(w->output);
+    }
     w->room = 0;
     size_t size = (need + 63) / 64 * 64;
     w->input = mp__memory.aligned_alloc(64, size);

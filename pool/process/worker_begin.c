@@ -88,6 +88,7 @@ static void settle(worker *w)
     sigprocmask(SIG_SETMASK, &mask, NULL);
     mp__footing_note(&w->footing);
     mp__crash_warm_up();
+    atomic_store_explicit(&w->shared->started_too, 0, memory_order_relaxed); /* so that the first item finds that page */
     w->looked_at = w->flushed_at = mp__now();
 }
 
@@ -95,7 +96,8 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     static _Alignas(64) uint8_t room[MP__FRAME_BUFFER]; /* nothing can go wrong with it, and it is not freed */
     mp__forks.role = MP__WORKER;
-    worker w = {.start = start, .until_look = 1};
+    _Alignas(64) uint8_t input[MP__LITTLE], output[MP__LITTLE]; /* the heap's pages would have to be copied for so little */
+    worker w = {.start = start, .until_look = 1, .input = input, .output = output, .room = MP__LITTLE};
     w.shared = mp__footing_take(&w.footing, start);
     take_chaos(&w);
     w.results = (mp__results){.shared = w.shared,

@@ -7,6 +7,8 @@
 #include "pool/process/results.h"
 #include "pool/process/worker.h"
 
+enum { MP__LITTLE = 64 }; /* bytes: so much room there is from the beginning */
+
 typedef struct mp__process_worker {
     const mp__worker_start *start;
     mp__footing footing;
@@ -26,7 +28,7 @@ typedef struct mp__process_worker {
     bool urgent;          /* one of them has failed: that may end the others */
     uint64_t row_left;    /* bytes of the row that is being run, behind its present item */
     uint64_t most_left;   /* bytes of tasks that were still to be done, since results went out last */
-    void *input, *output; /* room for one value each */
+    void *input, *output; /* room for one value each; as long as it is little, not of the heap */
     size_t room;
     mp__buffer scratch; /* what the input points to */
     bool past_hooks; /* items have begun: what looks like a hook now is what is left of a pipe that a task has read from */
