@@ -1,22 +1,27 @@
-/* Locks that are kept through a fork: a child that is forked while another thread holds one would wait for it for ever. */
+/* What forks mean for us: which process of a pool this is, and locks that are kept through a fork, for a child that is forked while
+ * another thread holds one would wait for it for ever. */
 #ifndef MP__POOL_FORKS_H
 #define MP__POOL_FORKS_H
 #include <pthread.h>
 
-/* For a file's `lock`, a pthread_mutex_t, below which no other kept lock is taken: whoever forks has it, and both sides let it go. */
-#define MP__KEEP_THROUGH_FORKS(lock)                                                                                       \
-    static void take_before_fork(void)                                                                                     \
-    {                                                                                                                      \
-        pthread_mutex_lock(&(lock));                                                                                       \
-    }                                                                                                                      \
-    static void drop_after_fork(void)                                                                                      \
-    {                                                                                                                      \
-        pthread_mutex_unlock(&(lock));                                                                                     \
-    }                                                                                                                      \
-    __attribute__((constructor)) static void keep_through_forks(void)                                                      \
-    {                                                                                                                      \
-        (void)pthread_atfork(take_before_fork, drop_after_fork,                                                            \
-                             drop_after_fork); /* fails for no memory only, before main: then as without */                \
-    }                                                                                                                      \
-    _Static_assert(sizeof(lock) == sizeof(pthread_mutex_t), "a mutex")
+typedef enum mp__role {
+    MP__PROGRAM, /* or a child that it has forked */
+    MP__ZYGOTE,  /* its only thread holds no lock of these: none is kept */
+    MP__WORKER,
+    MP__COPY, /* forked by a task: if that lets it come back to us there are two workers on one pipe */
+} mp__role;
+
+/* No other of them is taken below one. */
+enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__KEPT_LOCKS };
+
+/* Together, on one page: each that is written behind a fork is copied first, on both sides, which takes longer than all else that is
+ * done with it. */
+typedef struct mp__forked {
+    pthread_mutex_t kept[MP__KEPT_LOCKS];
+    pthread_mutex_t
+        symbols; /* not kept, for files are read under it, but new in a child: nothing of libdw's is shared between two uses */
+    mp__role role; /* fixed before the process has other threads */
+} mp__forked;
+extern mp__forked mp__forks;
+
 #endif

@@ -21,7 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t *const lock = &mp__forks.kept[MP__INTERRUPTS_LOCK];
 /* guarded by lock */
 static unsigned pools;
 static bool installed;
@@ -106,21 +106,18 @@ static void begin_process(void)
     atomic_store(&stopped, false);
 }
 
-/* A child that is forked while another thread opens a pool may open one too. */
-MP__KEEP_THROUGH_FORKS(lock);
-
 /* A handler may be on top of a thread that holds the lock, and the other way round would wait for ever. */
 static void enter_lock(sigset_t *mask)
 {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, mask);
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
 }
 
 static void leave_lock(const sigset_t *mask)
 {
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
     pthread_sigmask(SIG_SETMASK, mask, NULL);
 }
 

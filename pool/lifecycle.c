@@ -2,7 +2,7 @@
  *
  * Opening is driven by the caller's thread, until every worker is ready or something has gone wrong. The I/O thread is made while
  * workers come to be, for both take their time, and hears nothing before that. Ending: the core reaches ENDED when the last worker has left, whoever drives says so, and join, which
- * anyone may call, reaps the two threads. Handles keep the memory, and nothing else, until the last of them is freed. */
+ * anyone may call, drives meanwhile, as any call that waits, and reaps the two threads. Handles keep the memory, and nothing else, until the last of them is freed. */
 #include "pool/batch.h"
 #include "pool/clock.h"
 #include "pool/dispatch_state.h"
@@ -330,6 +330,11 @@ mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
     return status;
 }
 
+static bool has_ended(const void *of)
+{
+    return ((const mp__dispatch *)of)->ended;
+}
+
 static bool is_over(const mp__dispatch *d)
 {
     return d->ended && !d->callers && mp__callbacks_idle(&d->callbacks);
@@ -367,6 +372,8 @@ mp_status mp__dispatch_join(mp__dispatch *d, double timeout)
     mp__streams_unbind(d);
     mp__dispatch_acted(d);
     mp__lend_until_done(d, true, deadline);
+    if (!d->backend->run)
+        (void)mp__dispatch_wait(d, &(mp__awaited){has_ended, d, &d->ended_now}, timeout);
     while (!is_over(d) && mp__now() < deadline)
         mp__clock_wait(&d->ended_now, &d->lock, deadline);
     bool over = is_over(d);

@@ -7,7 +7,7 @@
  *
  * Happy path: the input is encoded into the buffer, a block is made that has room for it and all other texts, the oldest records go
  * until there is room. Where there is no memory for a block the error just has no record. Records that a forked child inherits are
- * its own copies; that no thread of the parent is in the middle of the store when it forks is seen to by pthread_atfork. */
+ * its own copies; that no thread of the parent is in the middle of the store when it forks is seen to by forks.c. */
 #include "pool/record.h"
 #include "pool/forks.h"
 #include "pool/program.h"
@@ -18,7 +18,7 @@
 #include <pthread.h>
 #include <string.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t *const lock = &mp__forks.kept[MP__RECORDS_LOCK];
 /* guarded by `lock` */
 static mp__record *ring[MP__RECORDS_MAX]; /* by number, modulo its size */
 static uint64_t newest, oldest = 1; /* numbers of records that are there: oldest to newest; none if that is before oldest */
@@ -28,8 +28,6 @@ static struct { /* the hash of one task's types, so that a storm of failures doe
     const mp_task *task;
     uint64_t hash;
 } last_hash;
-
-MP__KEEP_THROUGH_FORKS(lock);
 
 /* --- blocks -------------------------------------------------------------------------------------------------------------- */
 
@@ -205,7 +203,7 @@ static mp__record *make_room_locked(size_t more)
 void mp__record_keep(mp_error *error, const mp_task *task, const void *value, const mp__evidence *evidence)
 {
     error->record = 0;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     mp__record *made = make_locked(error, task, value, evidence);
     mp__record *gone = made ? make_room_locked(made->bytes) : NULL;
     if (made) {
@@ -213,7 +211,7 @@ void mp__record_keep(mp_error *error, const mp_task *task, const void *value, co
         ring[newest % MP__RECORDS_MAX] = made;
         bytes_kept += made->bytes;
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
     while (gone) {
         mp__record *next = gone->next;
         unref(gone);
@@ -226,11 +224,11 @@ const mp_record *mp_error_record(const mp_error *error)
     mp__record *found = NULL;
     if (!error || error->record == 0)
         return NULL;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     if (error->record >= oldest && error->record <= newest) {
         found = ring[error->record % MP__RECORDS_MAX];
         atomic_fetch_add_explicit(&found->references, 1, memory_order_relaxed);
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
     return found ? &found->record : NULL;
 }

@@ -13,11 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
+static pthread_mutex_t *const lock = &mp__forks.kept[MP__TASKS_LOCK]; /* guards the list */
 static mp_task_entry *entries;
-
-/* A child that is forked while another thread looks for a task looks for some itself. */
-MP__KEEP_THROUGH_FORKS(lock);
 
 static const mp_task *find_locked(const char *name)
 {
@@ -69,13 +66,13 @@ mp_status mp_task_register(mp_task_entry *entry, mp_error *error)
     mp_status status = check_task(entry->task, error);
     if (status)
         return status;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     const mp_task *other = find_locked(entry->task->name);
     if (!other) {
         entry->next = entries;
         entries = entry;
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
     if (other && other != entry->task)
         return duplicate(error, entry->task, other);
     return mp__no_failure(error);
@@ -83,22 +80,22 @@ mp_status mp_task_register(mp_task_entry *entry, mp_error *error)
 
 void mp_task_unregister(mp_task_entry *entry)
 {
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     for (mp_task_entry **at = &entries; *at; at = &(*at)->next)
         if (*at == entry) {
             *at = entry->next;
             break;
         }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
 }
 
 const mp_task *mp_task_find(const char *name)
 {
     if (!name)
         return NULL;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     const mp_task *task = find_locked(name);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
     return task;
 }
 
@@ -166,7 +163,7 @@ static int by_name(const void *a, const void *b)
 mp_status mp__task_table_take(mp__task_table *table)
 {
     *table = (mp__task_table){0};
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     size_t count = 0;
     for (mp_task_entry *entry = entries; entry; entry = entry->next)
         count++;
@@ -178,7 +175,7 @@ mp_status mp__task_table_take(mp__task_table *table)
         strcpy(row->name, entry->task->name); /* its length was checked when it was registered */
         row->has_pointer = mp__type_has_pointer(entry->task->input) || mp__type_has_pointer(entry->task->output);
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
     if (!table->rows)
         return MP_ENOMEM;
     qsort(table->rows, table->count, sizeof *table->rows, by_name);

@@ -7,6 +7,7 @@
  * while files are read: nobody takes it who holds another. What cannot be found out is not in the text; the module and the offset
  * in it always are. */
 #include "pool/symbols.h"
+#include "pool/forks.h"
 #include "serial/memory.h"
 #include "serial/text.h"
 #include <inttypes.h>
@@ -16,19 +17,7 @@
 
 enum { FRAMES_MAX = 128, INLINED_MAX = 8, ENTRIES_MAX = 256 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* libdw has one user at a time */
-
-/* A child that is forked while another thread is at it would wait for ever. Nothing of libdw's is shared between two uses of it, so
- * there what was begun is just forgotten. */
-static void renew_lock(void)
-{
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-}
-
-__attribute__((constructor)) static void guard_forks(void)
-{
-    (void)pthread_atfork(NULL, NULL, renew_lock); /* fails for no memory only, before main: then as without */
-}
+static pthread_mutex_t *const lock = &mp__forks.symbols; /* libdw has one user at a time */
 
 typedef struct frame {
     uintptr_t address;
@@ -142,7 +131,7 @@ static char *print_all(backtrace *all)
 static void find_entries(backtrace *all)
 {
     mp__symbol found[INLINED_MAX];
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(lock);
     mp__debug_files *files = mp__debug_files_open();
     for (size_t i = 0; i < all->frame_count; i++) {
         const frame *at = &all->frames[i];
@@ -153,7 +142,7 @@ static void find_entries(backtrace *all)
             all->entries[all->entry_count++] = (entry){at, found[k]};
     }
     mp__debug_files_close(files);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(lock);
 }
 
 char *mp__symbols_text(const char *text, size_t size)

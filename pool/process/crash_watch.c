@@ -50,6 +50,6 @@ void mp__crash_watch(mp__crash *area)
 void mp__crash_warm_up(void)
 {
     static atomic_bool warm;
-    if (!atomic_exchange(&warm, true))
+    if (!atomic_load(&warm) && !atomic_exchange(&warm, true)) /* a page that is not written is not copied */
         _Unwind_Backtrace(stop_at_once, NULL);
 }

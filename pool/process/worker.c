@@ -38,8 +38,6 @@ enum {
 
 typedef mp__process_worker worker;
 
-bool mp__worker_is_copy;
-
 _Noreturn void mp__worker_leave(int code)
 {
     fflush(stdout);
@@ -75,8 +73,10 @@ static inline bool make_room(worker *w, const mp_task *task)
     size_t need = task->input->size > task->output->size ? task->input->size : task->output->size;
     if (need <= w->room)
         return true;
-    free(w->input);
-    free(w->output);
+    if (w->room != MP__LITTLE) {
+        free(w->input);
+        free(w->output);
+    }
     w->room = 0;
     size_t size = (need + 63) / 64 * 64;
     w->input = mp__memory.aligned_alloc(64, size);
@@ -93,7 +93,7 @@ static inline mp_status run_task(worker *w, const mp_task *task, const void *inp
     mp__call_begin(&w->call, item, w->attempt, ordinal);
     w->call.chaos = item == MP_NO_ITEM ? NULL : w->chaos; /* which is for items alone */
     mp_status status = mp__call_run(&w->call, task, input, w->output);
-    if (mp__worker_is_copy)
+    if (mp__forks.role == MP__COPY)
         _exit(MP__EXIT_GONE);
     if (!w->footing.captures)
         mp__results_print();

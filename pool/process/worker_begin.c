@@ -6,7 +6,6 @@
 #include "pool/process/limits.h"
 #include "pool/process/worker_state.h"
 #include <millpond/version.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +13,6 @@
 #include <unistd.h>
 
 typedef mp__process_worker worker;
-
-/* A task that forks and lets the child come back to us: the child's copy leaves. */
-static void become_copy(void)
-{
-    mp__worker_is_copy = true;
-}
 
 /* A task that calls exit ends here: the first of the handlers, for it was registered last, and the last, for it does not
  * return. */
@@ -89,21 +82,22 @@ static void settle(worker *w)
     sigset_t mask = w->start->mask;
     take_name(w);
     on_exit(left_by_exit, NULL);
-    pthread_atfork(NULL, NULL, become_copy);
     mp__footing_take_signals();
     mp__crash_watch(&w->shared->crash);
     sigdelset(&mask, SIGTERM); /* which is how it is asked to end, whatever the program does with it itself */
     sigprocmask(SIG_SETMASK, &mask, NULL);
     mp__footing_note(&w->footing);
     mp__crash_warm_up();
+    atomic_store_explicit(&w->shared->started_too, 0, memory_order_relaxed); /* so that the first item finds that page */
     w->looked_at = w->flushed_at = mp__now();
 }
 
 _Noreturn void mp__worker_run(const mp__worker_start *start)
 {
     static _Alignas(64) uint8_t room[MP__FRAME_BUFFER]; /* nothing can go wrong with it, and it is not freed */
-    mp__worker_is_copy = false; /* we are one of a pool that a worker opened, perhaps, but nobody's copy */
-    worker w = {.start = start, .until_look = 1};
+    mp__forks.role = MP__WORKER;
+    _Alignas(64) uint8_t input[MP__LITTLE], output[MP__LITTLE]; /* the heap's pages would have to be copied for so little */
+    worker w = {.start = start, .until_look = 1, .input = input, .output = output, .room = MP__LITTLE};
     w.shared = mp__footing_take(&w.footing, start);
     take_chaos(&w);
     w.results = (mp__results){.shared = w.shared,

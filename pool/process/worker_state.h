@@ -2,9 +2,12 @@
 #ifndef MP__PROCESS_WORKER_STATE_H
 #define MP__PROCESS_WORKER_STATE_H
 #include "pool/call.h"
+#include "pool/forks.h"
 #include "pool/process/footing.h"
 #include "pool/process/results.h"
 #include "pool/process/worker.h"
+
+enum { MP__LITTLE = 64 }; /* bytes: so much room there is from the beginning */
 
 typedef struct mp__process_worker {
     const mp__worker_start *start;
@@ -25,7 +28,7 @@ typedef struct mp__process_worker {
     bool urgent;          /* one of them has failed: that may end the others */
     uint64_t row_left;    /* bytes of the row that is being run, behind its present item */
     uint64_t most_left;   /* bytes of tasks that were still to be done, since results went out last */
-    void *input, *output; /* room for one value each */
+    void *input, *output; /* room for one value each; as long as it is little, not of the heap */
     size_t room;
     mp__buffer scratch; /* what the input points to */
     bool past_hooks; /* items have begun: what looks like a hook now is what is left of a pipe that a task has read from */
@@ -36,9 +39,6 @@ typedef struct mp__process_worker {
     uint64_t looked_at, flushed_at, glanced_at; /* ns */
     unsigned until_look, looked_items;
 } mp__process_worker;
-
-/* The process was forked from a worker: if a task lets it come back to us there are two of us on one pipe. */
-extern bool mp__worker_is_copy;
 
 /* Takes frames and does what they say, until it is to leave. */
 _Noreturn void mp__worker_serve(mp__process_worker *w);

@@ -10,6 +10,7 @@
  * whether a pid is still that worker's. When it ends, its workers are killed, and what their tasks have started: descendants.c. */
 #include "pool/process/zygote.h"
 #include "pool/cpu.h"
+#include "pool/forks.h"
 #include "pool/process/descendants.h"
 #include "pool/process/inheritance.h"
 #include "pool/process/protocol.h"
@@ -226,6 +227,7 @@ static int keep_descriptors(const mp__zygote_config *config)
 _Noreturn void mp__zygote_run(const mp__zygote_config *config)
 {
     prctl(PR_SET_NAME, "mp-zygote");
+    mp__forks.role = MP__ZYGOTE;
     zygote z = {.config = config,
                 .pid = getpid(),
                 .control = keep_descriptors(config),
