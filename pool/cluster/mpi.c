@@ -64,6 +64,7 @@ static struct tunnel {
     bool finalized; /* and cannot be again */
     int door, wake;
     mp_error error;
+    mp__lifeline line; /* from OPENING to CLOSED; the thread's own, but while it is ENDING */
     /* the thread's own, from CARRY to ENDED */
     mp__streams streams;
     mp_status outcome;
@@ -169,6 +170,7 @@ static mp_status begin_comm(void)
     if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &tunnel.comm)) != MPI_SUCCESS)
         return mp__comm_failure("MPI_Comm_dup", code, &tunnel.error);
     MPI_Comm_set_errhandler(tunnel.comm, MPI_ERRORS_RETURN);
+    mp__lifeline_begin(&tunnel.line, tunnel.comm);
     return MP_OK;
 }
 
@@ -183,7 +185,7 @@ static void end_mpi(void)
 
 static mp_status streams_begin(MPI_Comm comm, mp_error *error)
 {
-    return mp__streams_init(&tunnel.streams, comm, tunnel.door, tunnel.wake)
+    return mp__streams_init(&tunnel.streams, comm, &tunnel.line, tunnel.door, tunnel.wake)
                ? MP_OK
                : mp__launch_failure(error, MP_ESYSTEM, "cannot carry streams: %s", strerror(errno));
 }
@@ -196,8 +198,8 @@ static mp_status begin(void)
     mp_status status = begin_mpi();
     if (status == MP_OK)
         status = begin_comm();
-    if (status == MP_OK)
-        status = streams_begin(tunnel.comm, &tunnel.error);
+    if (status == MP_OK && (status = streams_begin(tunnel.comm, &tunnel.error)) != MP_OK)
+        mp__lifeline_fini(&tunnel.line);
     if (status != MP_OK)
         end_mpi();
     return status;
@@ -244,6 +246,8 @@ static void carry(bool (*done)(void), uint64_t limit)
     for (unsigned still = 0; !done();) {
         bool moved = mp__streams_turn(&tunnel.streams);
         uint64_t now = now_ns();
+        if (tunnel.streams.orphaned && tunnel.ours)
+            _exit(1); /* nobody is left to tell anything to; our fork servers see our end, and their workers theirs */
         still = moved ? 0 : still + 1;
         if (moved)
             activity_note(&recent, now);
@@ -442,9 +446,10 @@ static mp_status refuse_second(mp_error *error)
 }
 
 /* All that can fail on this rank alone. */
-static mp_status prepare_over(MPI_Comm comm, int *door, mp_error *error)
+static mp_status prepare_over(MPI_Comm comm, const mp__lifeline *line, int *door, mp_error *error)
 {
     tunnel.ours = tunnel.launched = false;
+    tunnel.line = *line;
     mp_status status = start(door, error);
     if (status == MP_OK && (status = streams_begin(comm, error)) != MP_OK)
         stop(*door);
@@ -455,12 +460,14 @@ static mp_status prepare_over(MPI_Comm comm, int *door, mp_error *error)
 static mp_status begin_over(MPI_Comm from, mp_status own, int *door, mp_error *error)
 {
     MPI_Comm comm = MPI_COMM_NULL;
+    mp__lifeline line;
     int code = MPI_Comm_dup(from, &comm);
     if (code != MPI_SUCCESS)
         return mp__comm_failure("MPI_Comm_dup", code, error);
     MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    mp__lifeline_begin(&line, comm);
     if (own == MP_OK)
-        own = prepare_over(comm, door, error);
+        own = prepare_over(comm, &line, door, error);
     mp_status all = mp__comm_agree(comm, own, error);
     if (all == MP_OK) {
         tunnel.comm = comm;
@@ -470,6 +477,7 @@ static mp_status begin_over(MPI_Comm from, mp_status own, int *door, mp_error *e
         mp__streams_fini(&tunnel.streams);
         stop(*door);
     }
+    mp__lifeline_fini(&line);
     MPI_Comm_free(&comm);
     return all;
 }
@@ -505,6 +513,19 @@ static mp_status tunnel_open(void *comm, int *rank, int *size, int *door, mp_err
     return status;
 }
 
+/* A root that has gone has left MPI_Finalize, or never comes to it: an agent may be in its own for a moment more. */
+static tunnel_state end_await(uint64_t limit)
+{
+    tunnel_state state = state_await(ENDING, SECOND);
+    for (uint64_t waited = SECOND; state == ENDING && waited < limit; waited += SECOND) {
+        bool last = mp__lifeline_is_cut(&tunnel.line);
+        state = state_await(ENDING, SECOND);
+        if (last)
+            break;
+    }
+    return state;
+}
+
 static mp_status tunnel_close(bool lost, mp_status verdict)
 {
     if (tunnel.state != OPEN)
@@ -516,9 +537,10 @@ static mp_status tunnel_close(bool lost, mp_status verdict)
     /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
      * deaf, and another needs an answer of it to end their connection. Then the root leaves first: its exit code counts, and where an
      * agent does, the launcher may end the root. */
-    bool ended = state_await(ENDING, root ? FINALIZE : 3 * FINALIZE) == ENDED;
+    bool ended = end_await(root ? FINALIZE : 3 * FINALIZE) == ENDED;
     if (ended && (tunnel.finalized || !tunnel.ours)) {
         pthread_join(tunnel.thread, NULL);
+        mp__lifeline_fini(&tunnel.line);
         descriptors_close();
         state_set(CLOSED);
         return tunnel.outcome;

@@ -1,6 +1,7 @@
 /* Byte streams over the messages of a mail, and the sockets at their ends. */
 #ifndef MP__POOL_CLUSTER_MPI_STREAMS_H
 #define MP__POOL_CLUSTER_MPI_STREAMS_H
+#include "pool/cluster/mpi_lifeline.h"
 #include "pool/cluster/mpi_mail.h"
 
 enum {
@@ -42,14 +43,16 @@ typedef struct mp__stream {
     uint32_t owed;        /* bytes taken that they have not been told of */
 } mp__stream;
 
-/* Belongs to one thread. `door` and `wake` are borrowed. */
+/* Belongs to one thread. `line`, `door` and `wake` are borrowed. */
 typedef struct mp__streams {
     mp__mail mail;
+    mp__lifeline *line;
     int epoll, door, wake;
     uint32_t last_id;
     bool door_full; /* root: some far ends wait for room in the door */
     bool door_shut;
     bool closing;
+    bool orphaned;    /* agent: the root has gone, without a BYE */
     uint32_t verdict; /* said in BYE by rank 0; elsewhere: heard */
     int count;        /* of streams */
     int lined;        /* of those, in lines */
@@ -60,8 +63,8 @@ typedef struct mp__streams {
     } * ranks;
 } mp__streams;
 
-/* False: no memory or descriptor (errno), nothing is left. `door` and `wake` are watched for as long as it lives. */
-bool mp__streams_init(mp__streams *streams, MPI_Comm comm, int door, int wake);
+/* False: no memory or descriptor (errno), nothing is left. The others are watched for as long as it lives. */
+bool mp__streams_init(mp__streams *streams, MPI_Comm comm, mp__lifeline *line, int door, int wake);
 void mp__streams_fini(mp__streams *streams);
 
 /* One turn, which never blocks: messages, sockets, messages. Whether anything has happened. */
