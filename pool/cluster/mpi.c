@@ -9,9 +9,12 @@
  * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway (a quarter, where hardly
  * anything has happened lately: or an idle rank would look as often because of its PINGs as for all else); and at most 200 us
  * while anything is under way, 1 ms for as long as much has happened lately (10 ms for each turn that moved something, a second in
- * all), else 10 ms. A ping that is answered every second is not much.
+ * all), else 10 ms. A ping that is answered every second is not much. Where every rank that may send something has a lifeline
+ * (mpi_lifeline.h), it rings on that what this one might sleep through: then a nap is as long as it has been quiet, up to 100 ms.
  *
- * Happy path: open, turns; close: what was written is sent, BYE to and from everybody, MPI_Finalize.
+ * Happy path: open, turns; close: what was written is sent, BYE to and from everybody, MPI_Finalize. That is begun when all ranks have ended
+ * their turns: in MPICH's, over TCP, a rank asks its peers a last time, and may go deaf as soon as they have answered. If one answers that has
+ * not asked yet, its own question finds nobody (5 jobs of 12 hung so). Who has not begun must not answer: nobody calls MPI in between.
  * A rank was lost: MPI_Finalize would wait for it, so nobody calls it. What MPI's launcher makes of a process that leaves without it
  * is another matter: see leave(). Nothing here waits without a bound once it is closing. */
 #include "pool/cluster/mpi_comm.h"
@@ -40,8 +43,10 @@ enum {
     ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
     FEW = 4,    /* turns that moved something lately: a PING and what comes with it are no more */
     SLACK_NS = 5000,
+    MEET_MS = 5000,
 };
-static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 5 * SECOND;
+static const uint64_t SPIN = 100 * US, NAP_RUNG = 100 * MS, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND,
+                      FINALIZE = 5 * SECOND;
 
 /* CLOSED -> OPENING -> OPEN -> ENDING -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED; OPENING -> CLOSED before there is a thread. The
  * thread makes the steps out of OPENING, OPEN and ENDING. */
@@ -222,8 +227,11 @@ static void activity_note(activity *of, uint64_t now)
 static uint64_t nap_of(const activity *of, uint64_t now)
 {
     uint64_t idle = now - of->last, most = now < of->lively ? MS : 10 * MS;
+    bool awaits = idle < SECOND && mp__streams_awaits(&tunnel.streams);
+    if (idle > 2 * MP__QUIET_NS && !awaits && mp__lifeline_is_whole(&tunnel.line))
+        return idle < NAP_RUNG ? idle : NAP_RUNG;
     uint64_t part = of->lively > of->last + FEW * 10 * MS ? idle / 16 : idle / 4;
-    if (idle < SECOND && mp__streams_awaits(&tunnel.streams))
+    if (awaits)
         most = 200 * US;
     return idle < SPIN ? 0 : part < most ? part : most;
 }
@@ -298,6 +306,8 @@ static void *tunnel_run(void *unused)
     mp__streams_close(&tunnel.streams, (uint32_t)verdict);
     carry(all_closed, lost ? DRAIN_LOST : DRAIN);
     lost |= tunnel.streams.mail.troubled || !all_closed();
+    if (!lost && tunnel.ours)
+        lost = !mp__lifeline_meet(&tunnel.line, MEET_MS);
     tunnel.outcome = lost ? MP_ELOST : (mp_status)tunnel.streams.verdict;
     mp__streams_fini(&tunnel.streams);
     state_set(ENDING);

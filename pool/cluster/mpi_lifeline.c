@@ -1,12 +1,12 @@
-/* Connections over which nothing is said, and whose end is the end of a process.
+/* Connections whose end is the end of a process, and over which nothing is said but that something has been sent by other means.
  *
  * Decides who holds one: an agent says a word that the root has told through MPI, the root answers with another one, and the agent takes
  * hold of the first connection on which it does; only from then on its end means something. So neither who comes to a wrong port, nor another
  * host with an address like the root's, is taken for a rank. Owns the sockets, and an epoll of them that is readable when there is something
  * to do: MPI's thread waits for that among other things, and an idle lifeline costs nothing.
  *
- * Happy path: the root listens, and tells where by MPI_Bcast; agents call; the root answers; nothing more, until one of the two has gone. An
- * agent on the root's own host calls by the loopback interface alone, which does not go away with a network.
+ * Happy path: the root listens, and tells where by MPI_Bcast; agents call; the root answers; nothing more but a byte whenever one side rings,
+ * until one of the two has gone. An agent on the root's own host calls by the loopback interface alone, which does not go away with a network.
  * It fails alone: without descriptors, or where a network lets no connections through, there is none, and a loss is noticed by silence.
  * A cable that is pulled is noticed after 30 s. A child that the program forks holds its connections, too, until it has executed or ended. */
 #include "pool/cluster/mpi_lifeline.h"
@@ -22,6 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -29,6 +30,8 @@ enum {
     STRANGERS = 64, /* connections of whoever else comes */
     EVENTS = 64,
     LOOPBACK_MS = 200, /* it answers or refuses at once */
+    BELL = '!',
+    MEET = 'M',
 };
 
 /* FREE -> CALLING -> ASKING -> HELD at an agent, FREE -> STRANGER -> ANSWERED -> HELD at the root; each -> FREE. */
@@ -37,6 +40,7 @@ typedef enum end_state { FREE, CALLING, ASKING, STRANGER, ANSWERED, HELD } end_s
 struct mp__lifeline_end {
     end_state state;
     int fd, rank; /* `rank` is at the other end */
+    bool met;
 };
 typedef struct mp__lifeline_end line_end;
 
@@ -187,6 +191,11 @@ static void accept_all(mp__lifeline *line)
     line->looks_away = true;
 }
 
+static bool say_byte(int fd, char byte)
+{
+    return send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+}
+
 static bool say(const line_end *end, const void *bytes, size_t size)
 {
     return send(end->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
@@ -204,6 +213,16 @@ static bool greet(mp__lifeline *line, line_end *end)
     return watch(line, end->fd, end, EPOLL_CTL_MOD, EPOLLIN);
 }
 
+static bool hold(mp__lifeline *line, line_end *end)
+{
+    if (line->held[end->rank] >= 0)
+        return false;
+    end->state = HELD;
+    line->held[end->rank] = end->fd;
+    line->missing--;
+    return true;
+}
+
 /* What comes in one step is so short that it comes in one piece. */
 static bool take_step(mp__lifeline *line, line_end *end, const char *bytes, size_t size)
 {
@@ -217,14 +236,17 @@ static bool take_step(mp__lifeline *line, line_end *end, const char *bytes, size
         end->state = ANSWERED;
         return say(end, &line->answered, sizeof line->answered);
     case ASKING:
-        if (size != sizeof line->answered || memcmp(bytes, &line->answered, size) != 0 || !say(end, "!", 1))
+        if (size != sizeof line->answered || memcmp(bytes, &line->answered, size) != 0 || !say_byte(end->fd, BELL))
             return false;
-        end->state = HELD;
-        line->held = end->fd;
         others_drop(line, end);
+        return hold(line, end);
+    case ANSWERED: return hold(line, end);
+    default:
+        if (!end->met && memchr(bytes, MEET, size)) {
+            end->met = true;
+            line->met++;
+        }
         return true;
-    case ANSWERED: end->state = HELD; return true;
-    default: return true;
     }
 }
 
@@ -254,18 +276,68 @@ void mp__lifeline_turn(mp__lifeline *line, void (*cut)(void *of, int rank), void
         } else if (!end_turn(line, end)) {
             bool was_held = end->state == HELD;
             end_drop(line, end);
-            if (was_held)
+            if (was_held) {
+                line->held[end->rank] = -1;
                 cut(of, end->rank);
+            }
         }
     }
     if (comes)
         accept_all(line);
 }
 
+bool mp__lifeline_is_whole(const mp__lifeline *line)
+{
+    return line->missing == 0;
+}
+
+void mp__lifeline_ring(const mp__lifeline *line, int rank)
+{
+    if (line->held && line->held[rank] >= 0)
+        (void)say_byte(line->held[rank], BELL);
+}
+
+static void note_cut(void *of, int rank)
+{
+    (void)rank;
+    *(bool *)of = true;
+}
+
+/* For all others: the root's word is that it has heard theirs. */
+static void say_met(const mp__lifeline *line)
+{
+    for (int i = 0; i < line->size; i++)
+        if (line->held[i] >= 0)
+            (void)say_byte(line->held[i], MEET);
+}
+
+bool mp__lifeline_meet(mp__lifeline *line, int ms)
+{
+    struct timespec now;
+    bool gone = false;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const int64_t end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + ms;
+    int64_t left = ms;
+    if (!line->held || !mp__lifeline_is_whole(line))
+        return true;
+    if (line->rank > 0)
+        say_met(line);
+    while (!gone && left > 0 && line->met < (line->rank > 0 ? 1 : line->size - 1)) {
+        (void)poll(&(struct pollfd){.fd = line->epoll, .events = POLLIN}, 1, (int)left);
+        mp__lifeline_turn(line, note_cut, &gone);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        left = end - (now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    }
+    if (line->rank == 0)
+        say_met(line);
+    return !gone;
+}
+
 bool mp__lifeline_is_cut(const mp__lifeline *line)
 {
-    char byte;
-    ssize_t got = line->held < 0 ? 1 : recv(line->held, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    char bytes[64];
+    int fd = line->held && line->rank > 0 ? line->held[0] : -1;
+    ssize_t got = fd < 0 ? 1 : recv(fd, bytes, sizeof bytes, MSG_DONTWAIT); /* somebody may have rung */
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
@@ -328,17 +400,28 @@ static void agent_begin(mp__lifeline *line, const call *told)
             end_add(line, fd, CALLING, 0);
 }
 
+/* Without an epoll there is no lifeline. */
+static void places_make(mp__lifeline *line)
+{
+    size_t ranks = (size_t)line->size;
+    line->places = line->rank ? ADDRESSES : (uint32_t)(line->size - 1) * ADDRESSES + STRANGERS;
+    line->ends = calloc(line->places, sizeof *line->ends);
+    line->held = calloc(ranks, sizeof *line->held);
+    for (size_t i = 0; line->held && i < ranks; i++)
+        line->held[i] = -1;
+    line->epoll = line->ends && line->held ? epoll_create1(EPOLL_CLOEXEC) : -1;
+}
+
 void mp__lifeline_begin(mp__lifeline *line, MPI_Comm comm)
 {
     call told = {.port = 0};
-    *line = (mp__lifeline){.epoll = -1, .listener = -1, .held = -1};
+    *line = (mp__lifeline){.epoll = -1, .listener = -1};
     MPI_Comm_rank(comm, &line->rank);
     MPI_Comm_size(comm, &line->size);
+    line->missing = line->rank ? 1 : line->size - 1;
     if (line->size < 2)
         return;
-    line->places = line->rank ? ADDRESSES : (uint32_t)(line->size - 1) * ADDRESSES + STRANGERS;
-    line->ends = calloc(line->places, sizeof *line->ends);
-    line->epoll = line->ends ? epoll_create1(EPOLL_CLOEXEC) : -1;
+    places_make(line);
     if (line->rank == 0)
         root_begin(line, &told);
     int code = MPI_Bcast(&told, sizeof told, MPI_BYTE, 0, comm);
@@ -354,9 +437,10 @@ void mp__lifeline_fini(mp__lifeline *line)
         if (line->ends[i].state != FREE)
             close(line->ends[i].fd);
     free(line->ends);
+    free(line->held);
     if (line->listener >= 0)
         close(line->listener);
     if (line->epoll >= 0)
         close(line->epoll);
-    *line = (mp__lifeline){.epoll = -1, .listener = -1, .held = -1};
+    *line = (mp__lifeline){.epoll = -1, .listener = -1, .missing = 1};
 }

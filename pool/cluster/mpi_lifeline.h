@@ -1,6 +1,7 @@
-/* How a rank hears that the root has gone, and the root that an agent has: a TCP connection from each agent to the root, over which nothing
- * is said. MPI does not tell, but the system does, at once, of the end of a process and of its connections, whatever that was doing; and one
- * that is stopped, or in a debugger, keeps them. */
+/* How a rank hears that the root has gone, and the root that an agent has: a TCP connection from each agent to the root. MPI does not tell,
+ * but the system does, at once, of the end of a process and of its connections, whatever that was doing; and one that is stopped, or in a
+ * debugger, keeps them. And how a rank hears that a message is on its way to it: MPI has no descriptor that one could wait for, but here is
+ * one, on which whoever has sent something to a rank that may be asleep rings. */
 #ifndef MP__POOL_CLUSTER_MPI_LIFELINE_H
 #define MP__POOL_CLUSTER_MPI_LIFELINE_H
 #include <mpi.h>
@@ -16,7 +17,9 @@ typedef struct mp__lifeline {
     bool looks_away;          /* there are no descriptors for who else comes */
     struct mp__lifeline_end *ends;
     uint32_t places;
-    int held; /* agent: the connection, as soon as the root has proved to be there */
+    int *held;   /* by rank: the connection, as soon as both sides have proved to be there; -1: none */
+    int missing; /* ranks that may send something and hold none */
+    int met;     /* those that have come to mp__lifeline_meet */
 } mp__lifeline;
 
 /* All ranks of `comm` come here. */
@@ -25,6 +28,15 @@ void mp__lifeline_fini(mp__lifeline *line);
 
 /* Never blocks. Calls `cut` for each rank that has gone since, once for each. */
 void mp__lifeline_turn(mp__lifeline *line, void (*cut)(void *of, int rank), void *of);
+
+/* Whoever may send something to this rank can ring: it need not look. */
+bool mp__lifeline_is_whole(const mp__lifeline *line);
+
+/* At this rank, if it has a connection. Never blocks. */
+void mp__lifeline_ring(const mp__lifeline *line, int rank);
+
+/* All ranks have come here when it returns, or `ms` are over, or not all have connections. False: one has gone. Makes no MPI call. */
+bool mp__lifeline_meet(mp__lifeline *line, int ms);
 
 /* Agent, any thread while none is in a turn: the root has gone. */
 bool mp__lifeline_is_cut(const mp__lifeline *line);

@@ -7,6 +7,7 @@
 enum {
     MP__WINDOW = 1024 * 1024, /* bytes of a stream that its reader has not taken: more are not sent */
     MP__BUCKETS = 256,
+    MP__QUIET_NS = 1000000, /* to whom nothing was sent for so long may be asleep, and is rung for */
 };
 
 /* Bytes that the reader has had no room for: part of a message that is held for it, or, where they are few, a copy. */
@@ -60,6 +61,7 @@ typedef struct mp__streams {
     struct mp__streams_rank {
         mp__stream *first, *last; /* the line */
         bool bye_said, bye_heard, last_said, last_heard;
+        uint64_t told_at; /* when something was sent to it last */
     } * ranks;
 } mp__streams;
 
