@@ -1,5 +1,6 @@
 /* Modes of tunnel_echo that ask how long something takes, and what becomes of a rank that is lost. */
 #include "tests/cluster/tunnel_echo.h"
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,8 @@ void lose_root(tunnel_end *end)
     for (int i = 0; i < agents; i++)
         if (i != last)
             talk_on(fds[i]);
+    if (poll(&(struct pollfd){.fd = fds[last], .events = POLLIN}, 1, 2000) != 1 || read(fds[last], word, 1) != 0)
+        fail("lose: nothing tells that it has gone");
     close(fds[last]);
     end->lost = true;
     printf("ok lose the last of %d ranks, the others went on\n", end->size);
