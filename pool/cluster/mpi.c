@@ -9,9 +9,12 @@
  * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway (a quarter, where hardly
  * anything has happened lately: or an idle rank would look as often because of its PINGs as for all else); and at most 200 us
  * while anything is under way, 1 ms for as long as much has happened lately (10 ms for each turn that moved something, a second in
- * all), else 10 ms. A ping that is answered every second is not much.
+ * all), else 10 ms. A ping that is answered every second is not much. Where every rank that may send something has a lifeline
+ * (mpi_lifeline.h), it rings on that what this one might sleep through: then a nap is as long as it has been quiet, up to 100 ms.
  *
- * Happy path: open, turns; close: what was written is sent, BYE to and from everybody, MPI_Finalize.
+ * Happy path: open, turns; close: what was written is sent, BYE to and from everybody, MPI_Finalize. That is begun when all ranks have ended
+ * their turns: in MPICH's, over TCP, a rank asks its peers a last time, and may go deaf as soon as they have answered. If one answers that has
+ * not asked yet, its own question finds nobody (5 jobs of 12 hung so). Who has not begun must not answer: nobody calls MPI in between.
  * A rank was lost: MPI_Finalize would wait for it, so nobody calls it. What MPI's launcher makes of a process that leaves without it
  * is another matter: see leave(). Nothing here waits without a bound once it is closing. */
 #include "pool/cluster/mpi_comm.h"
@@ -40,8 +43,10 @@ enum {
     ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
     FEW = 4,    /* turns that moved something lately: a PING and what comes with it are no more */
     SLACK_NS = 5000,
+    MEET_MS = 5000,
 };
-static const uint64_t SPIN = 100 * US, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND, FINALIZE = 5 * SECOND;
+static const uint64_t SPIN = 100 * US, NAP_RUNG = 100 * MS, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND,
+                      FINALIZE = 5 * SECOND;
 
 /* CLOSED -> OPENING -> OPEN -> ENDING -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED; OPENING -> CLOSED before there is a thread. The
  * thread makes the steps out of OPENING, OPEN and ENDING. */
@@ -64,6 +69,7 @@ static struct tunnel {
     bool finalized; /* and cannot be again */
     int door, wake;
     mp_error error;
+    mp__lifeline line; /* from OPENING to CLOSED; the thread's own, but while it is ENDING */
     /* the thread's own, from CARRY to ENDED */
     mp__streams streams;
     mp_status outcome;
@@ -169,6 +175,7 @@ static mp_status begin_comm(void)
     if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &tunnel.comm)) != MPI_SUCCESS)
         return mp__comm_failure("MPI_Comm_dup", code, &tunnel.error);
     MPI_Comm_set_errhandler(tunnel.comm, MPI_ERRORS_RETURN);
+    mp__lifeline_begin(&tunnel.line, tunnel.comm);
     return MP_OK;
 }
 
@@ -183,7 +190,7 @@ static void end_mpi(void)
 
 static mp_status streams_begin(MPI_Comm comm, mp_error *error)
 {
-    return mp__streams_init(&tunnel.streams, comm, tunnel.door, tunnel.wake)
+    return mp__streams_init(&tunnel.streams, comm, &tunnel.line, tunnel.door, tunnel.wake)
                ? MP_OK
                : mp__launch_failure(error, MP_ESYSTEM, "cannot carry streams: %s", strerror(errno));
 }
@@ -196,8 +203,8 @@ static mp_status begin(void)
     mp_status status = begin_mpi();
     if (status == MP_OK)
         status = begin_comm();
-    if (status == MP_OK)
-        status = streams_begin(tunnel.comm, &tunnel.error);
+    if (status == MP_OK && (status = streams_begin(tunnel.comm, &tunnel.error)) != MP_OK)
+        mp__lifeline_fini(&tunnel.line);
     if (status != MP_OK)
         end_mpi();
     return status;
@@ -220,8 +227,11 @@ static void activity_note(activity *of, uint64_t now)
 static uint64_t nap_of(const activity *of, uint64_t now)
 {
     uint64_t idle = now - of->last, most = now < of->lively ? MS : 10 * MS;
+    bool awaits = idle < SECOND && mp__streams_awaits(&tunnel.streams);
+    if (idle > 2 * MP__QUIET_NS && !awaits && mp__lifeline_is_whole(&tunnel.line))
+        return idle < NAP_RUNG ? idle : NAP_RUNG;
     uint64_t part = of->lively > of->last + FEW * 10 * MS ? idle / 16 : idle / 4;
-    if (idle < SECOND && mp__streams_awaits(&tunnel.streams))
+    if (awaits)
         most = 200 * US;
     return idle < SPIN ? 0 : part < most ? part : most;
 }
@@ -244,6 +254,8 @@ static void carry(bool (*done)(void), uint64_t limit)
     for (unsigned still = 0; !done();) {
         bool moved = mp__streams_turn(&tunnel.streams);
         uint64_t now = now_ns();
+        if (tunnel.streams.orphaned && tunnel.ours)
+            _exit(1); /* nobody is left to tell anything to; our fork servers see our end, and their workers theirs */
         still = moved ? 0 : still + 1;
         if (moved)
             activity_note(&recent, now);
@@ -294,6 +306,8 @@ static void *tunnel_run(void *unused)
     mp__streams_close(&tunnel.streams, (uint32_t)verdict);
     carry(all_closed, lost ? DRAIN_LOST : DRAIN);
     lost |= tunnel.streams.mail.troubled || !all_closed();
+    if (!lost && tunnel.ours)
+        lost = !mp__lifeline_meet(&tunnel.line, MEET_MS);
     tunnel.outcome = lost ? MP_ELOST : (mp_status)tunnel.streams.verdict;
     mp__streams_fini(&tunnel.streams);
     state_set(ENDING);
@@ -442,9 +456,10 @@ static mp_status refuse_second(mp_error *error)
 }
 
 /* All that can fail on this rank alone. */
-static mp_status prepare_over(MPI_Comm comm, int *door, mp_error *error)
+static mp_status prepare_over(MPI_Comm comm, const mp__lifeline *line, int *door, mp_error *error)
 {
     tunnel.ours = tunnel.launched = false;
+    tunnel.line = *line;
     mp_status status = start(door, error);
     if (status == MP_OK && (status = streams_begin(comm, error)) != MP_OK)
         stop(*door);
@@ -455,12 +470,14 @@ static mp_status prepare_over(MPI_Comm comm, int *door, mp_error *error)
 static mp_status begin_over(MPI_Comm from, mp_status own, int *door, mp_error *error)
 {
     MPI_Comm comm = MPI_COMM_NULL;
+    mp__lifeline line;
     int code = MPI_Comm_dup(from, &comm);
     if (code != MPI_SUCCESS)
         return mp__comm_failure("MPI_Comm_dup", code, error);
     MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    mp__lifeline_begin(&line, comm);
     if (own == MP_OK)
-        own = prepare_over(comm, door, error);
+        own = prepare_over(comm, &line, door, error);
     mp_status all = mp__comm_agree(comm, own, error);
     if (all == MP_OK) {
         tunnel.comm = comm;
@@ -470,6 +487,7 @@ static mp_status begin_over(MPI_Comm from, mp_status own, int *door, mp_error *e
         mp__streams_fini(&tunnel.streams);
         stop(*door);
     }
+    mp__lifeline_fini(&line);
     MPI_Comm_free(&comm);
     return all;
 }
@@ -505,6 +523,19 @@ static mp_status tunnel_open(void *comm, int *rank, int *size, int *door, mp_err
     return status;
 }
 
+/* A root that has gone has left MPI_Finalize, or never comes to it: an agent may be in its own for a moment more. */
+static tunnel_state end_await(uint64_t limit)
+{
+    tunnel_state state = state_await(ENDING, SECOND);
+    for (uint64_t waited = SECOND; state == ENDING && waited < limit; waited += SECOND) {
+        bool last = mp__lifeline_is_cut(&tunnel.line);
+        state = state_await(ENDING, SECOND);
+        if (last)
+            break;
+    }
+    return state;
+}
+
 static mp_status tunnel_close(bool lost, mp_status verdict)
 {
     if (tunnel.state != OPEN)
@@ -516,9 +547,10 @@ static mp_status tunnel_close(bool lost, mp_status verdict)
     /* With everybody in MPI_Finalize it takes moments, but MPICH's can wait for ever there: one rank is in its last barrier, where it is
      * deaf, and another needs an answer of it to end their connection. Then the root leaves first: its exit code counts, and where an
      * agent does, the launcher may end the root. */
-    bool ended = state_await(ENDING, root ? FINALIZE : 3 * FINALIZE) == ENDED;
+    bool ended = end_await(root ? FINALIZE : 3 * FINALIZE) == ENDED;
     if (ended && (tunnel.finalized || !tunnel.ours)) {
         pthread_join(tunnel.thread, NULL);
+        mp__lifeline_fini(&tunnel.line);
         descriptors_close();
         state_set(CLOSED);
         return tunnel.outcome;

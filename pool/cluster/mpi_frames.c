@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 typedef struct frame {
     uint32_t kind, stream, length; /* of what follows; of CREDIT: the bytes that were taken; of BYE: the verdict */
@@ -187,6 +188,16 @@ static bool send_lines(mp__streams *streams, int rank)
     return sent;
 }
 
+static void ring(mp__streams *streams, int rank)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    uint64_t now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    if (now - streams->ranks[rank].told_at > MP__QUIET_NS)
+        mp__lifeline_ring(streams->line, rank);
+    streams->ranks[rank].told_at = now;
+}
+
 bool mp__frames_send(mp__streams *streams)
 {
     bool sent = false;
@@ -197,11 +208,14 @@ bool mp__frames_send(mp__streams *streams)
             drop_lines(streams, rank);
             continue;
         }
-        sent |= send_lines(streams, rank);
+        bool told = send_lines(streams, rank);
         if (bye_due(streams, rank))
-            sent |= send_bye(streams, rank);
+            told |= send_bye(streams, rank);
         if (last_due(streams, rank))
-            sent |= send_last(streams, rank);
+            told |= send_last(streams, rank);
+        if (told)
+            ring(streams, rank);
+        sent |= told;
     }
     return sent;
 }

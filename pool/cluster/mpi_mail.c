@@ -106,7 +106,7 @@ static bool spare_free(mp__mail *mail)
 
 /* ---- what is lost ---- */
 
-static void lose(mp__mail *mail, int rank)
+void mp__mail_lose(mp__mail *mail, int rank)
 {
     mail->troubled = true;
     if (mail->ranks[rank].lost)
@@ -132,7 +132,7 @@ void mp__mail_send(mp__mail *mail, mp__message *message)
 {
     MPI_Request *request = &mail->requests[mail->count];
     if (MPI_Isend(message->bytes, (int)message->size, MPI_BYTE, message->rank, TAG, mail->comm, request) != MPI_SUCCESS) {
-        lose(mail, message->rank);
+        mp__mail_lose(mail, message->rank);
         mp__mail_let_go(mail, message);
         return;
     }
@@ -157,7 +157,7 @@ static void deliver(mp__mail *mail, int rank)
 static void settled(mp__mail *mail, mp__message *message, bool failed)
 {
     if (failed)
-        lose(mail, message->rank);
+        mp__mail_lose(mail, message->rank);
     if (!message->coming) {
         mail->ranks[message->rank].sending--;
         mp__mail_let_go(mail, message);
@@ -232,7 +232,7 @@ static bool take(mp__mail *mail)
     append(&mail->ranks[message->rank], message);
     if (MPI_Imrecv(message->bytes, (int)message->size, MPI_BYTE, &handle, request) != MPI_SUCCESS ||
         MPI_Test(request, &whole, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
-        lose(mail, message->rank);
+        mp__mail_lose(mail, message->rank);
     } else if (whole) {
         settled(mail, message, false);
     } else {

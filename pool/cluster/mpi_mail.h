@@ -32,7 +32,7 @@ typedef struct mp__mail {
     void *above;
     void (*arrived)(void *above,
                     mp__message *message); /* in the order in which that rank has sent it; borrowed: see holders */
-    void (*lost)(void *above, int rank);   /* MPI has failed to reach it; once */
+    void (*lost)(void *above, int rank);   /* it has gone, or MPI has failed to reach it; once */
 
     struct mp__mail_rank {
         int sending;
@@ -62,4 +62,7 @@ bool mp__mail_poll(mp__mail *mail);
 mp__message *mp__mail_message(mp__mail *mail, int rank);
 void mp__mail_send(mp__mail *mail, mp__message *message);
 void mp__mail_let_go(mp__mail *mail, mp__message *message);
+
+/* This rank is not spoken to any more, and the layer above is told, if it was not yet. */
+void mp__mail_lose(mp__mail *mail, int rank);
 #endif

@@ -345,6 +345,10 @@ static bool door_take(mp__streams *streams)
         return got < 0 && errno == EINTR;
     }
     int fd = descriptor_of(&message), room = SOCKET_ROOM;
+    if (fd >= 0 && streams->mail.ranks[0].lost) {
+        close(fd);
+        return true;
+    }
     mp__stream *stream = fd >= 0 ? stream_new(streams, 0, ++streams->last_id, fd) : NULL;
     if (stream) {
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
@@ -385,12 +389,23 @@ static void socket_event(mp__streams *streams, mp__stream *stream, uint32_t even
     hand_end(streams, stream);
 }
 
-/* Frees no stream that a later event names: each is named once, and the door, by which any may be freed, has its turn behind them. */
+/* A lifeline has ended. Nothing is where ranks leave in their own order: the root has heard, or an agent has been told, that it is over. */
+static void cut(void *above, int rank)
+{
+    mp__streams *streams = above;
+    if (streams->closing || streams->ranks[rank].bye_heard)
+        return;
+    streams->orphaned |= rank == 0;
+    mp__mail_lose(&streams->mail, rank);
+}
+
+/* Frees no stream that a later event names: each is named once, and door and lifeline, by which any may be freed, have their turn behind
+ * them. */
 static bool events(mp__streams *streams)
 {
     struct epoll_event found[EVENTS];
     int count;
-    bool any = false, door = false;
+    bool any = false, door = false, line = false;
     do {
         count = epoll_wait(streams->epoll, found, EVENTS, 0);
         for (int i = 0; i < count; i++) {
@@ -398,6 +413,8 @@ static bool events(mp__streams *streams)
             any = true;
             if (found[i].data.ptr == &streams->door)
                 door = true;
+            else if (found[i].data.ptr == streams->line)
+                line = true;
             else if (found[i].data.ptr == &streams->wake)
                 any |= read(streams->wake, &rung, sizeof rung) > 0;
             else
@@ -406,6 +423,8 @@ static bool events(mp__streams *streams)
     } while (count == EVENTS);
     if (door)
         door_event(streams);
+    if (line)
+        mp__lifeline_turn(streams->line, cut, streams);
     return any;
 }
 
@@ -451,21 +470,25 @@ bool mp__streams_awaits(const mp__streams *streams)
 
 /* ---- the whole ---- */
 
-static bool watch_own(mp__streams *streams, int fd, void *name)
+static bool watch_own(mp__streams *streams, int fd, uint32_t events, void *name)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = name};
+    struct epoll_event event = {.events = events, .data.ptr = name};
     return epoll_ctl(streams->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-bool mp__streams_init(mp__streams *streams, MPI_Comm comm, int door, int wake)
+bool mp__streams_init(mp__streams *streams, MPI_Comm comm, mp__lifeline *line, int door, int wake)
 {
-    *streams = (mp__streams){.mail = {.above = streams, .arrived = arrived, .lost = lost}, .door = door, .wake = wake};
+    const uint32_t edges = EPOLLIN | EPOLLOUT | EPOLLET;
+    *streams = (mp__streams){
+        .mail = {.above = streams, .arrived = arrived, .lost = lost}, .line = line, .door = door, .wake = wake};
     streams->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (streams->epoll < 0)
         return false;
     bool mailed = mp__mail_init(&streams->mail, comm);
     streams->ranks = mailed ? calloc((size_t)streams->mail.size, sizeof *streams->ranks) : NULL;
-    if (streams->ranks && watch_own(streams, door, &streams->door) && watch_own(streams, wake, &streams->wake))
+    if (streams->ranks && watch_own(streams, door, edges, &streams->door) &&
+        watch_own(streams, wake, edges, &streams->wake) &&
+        (line->epoll < 0 || watch_own(streams, line->epoll, EPOLLIN, line)))
         return true;
     free(streams->ranks);
     mp__mail_fini(&streams->mail);

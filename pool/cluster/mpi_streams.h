@@ -1,11 +1,13 @@
 /* Byte streams over the messages of a mail, and the sockets at their ends. */
 #ifndef MP__POOL_CLUSTER_MPI_STREAMS_H
 #define MP__POOL_CLUSTER_MPI_STREAMS_H
+#include "pool/cluster/mpi_lifeline.h"
 #include "pool/cluster/mpi_mail.h"
 
 enum {
     MP__WINDOW = 1024 * 1024, /* bytes of a stream that its reader has not taken: more are not sent */
     MP__BUCKETS = 256,
+    MP__QUIET_NS = 1000000, /* to whom nothing was sent for so long may be asleep, and is rung for */
 };
 
 /* Bytes that the reader has had no room for: part of a message that is held for it, or, where they are few, a copy. */
@@ -42,14 +44,16 @@ typedef struct mp__stream {
     uint32_t owed;        /* bytes taken that they have not been told of */
 } mp__stream;
 
-/* Belongs to one thread. `door` and `wake` are borrowed. */
+/* Belongs to one thread. `line`, `door` and `wake` are borrowed. */
 typedef struct mp__streams {
     mp__mail mail;
+    mp__lifeline *line;
     int epoll, door, wake;
     uint32_t last_id;
     bool door_full; /* root: some far ends wait for room in the door */
     bool door_shut;
     bool closing;
+    bool orphaned;    /* agent: the root has gone, without a BYE */
     uint32_t verdict; /* said in BYE by rank 0; elsewhere: heard */
     int count;        /* of streams */
     int lined;        /* of those, in lines */
@@ -57,11 +61,12 @@ typedef struct mp__streams {
     struct mp__streams_rank {
         mp__stream *first, *last; /* the line */
         bool bye_said, bye_heard, last_said, last_heard;
+        uint64_t told_at; /* when something was sent to it last */
     } * ranks;
 } mp__streams;
 
-/* False: no memory or descriptor (errno), nothing is left. `door` and `wake` are watched for as long as it lives. */
-bool mp__streams_init(mp__streams *streams, MPI_Comm comm, int door, int wake);
+/* False: no memory or descriptor (errno), nothing is left. The others are watched for as long as it lives. */
+bool mp__streams_init(mp__streams *streams, MPI_Comm comm, mp__lifeline *line, int door, int wake);
 void mp__streams_fini(mp__streams *streams);
 
 /* One turn, which never blocks: messages, sockets, messages. Whether anything has happened. */

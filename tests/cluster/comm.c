@@ -20,7 +20,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { ITEMS = 20000, EACH = 1000 };
+/* Without MPI calls in between, all ranks begin MPI_Finalize together: else MPICH's may hang there (docs/cluster.md). */
+enum { ITEMS = 20000, EACH = 1000, FINALIZE_US = 200000 };
 
 static mp_status crash_some(const int32_t *in, int64_t *out, mp_call *call)
 {
@@ -436,6 +437,7 @@ int main(int argc, char **argv)
     if (rank == 0 && all == 0)
         printf("ok comm %s: %d ranks, %d\n", mode->name, size, number);
     fflush(stdout); /* what comes now is MPI's alone */
+    (void)usleep(FINALIZE_US);
     MPI_Finalize();
     return all != 0;
 }

@@ -4,6 +4,8 @@
  *   slow      6000 items of 10 ms with one retry: while something is lost; every result arrives
  *   large     GIB (3) GiB as the argument of one call, and what it adds up to
  *   forever   items that do not end: for who is to be killed
+ *   before    nothing yet, before it has a pool: the same
+ *   between   nothing more, when it has had one: the same
  *   hosts     who runs items, and where
  *   rate      what an item costs, and a round trip */
 #include <inttypes.h>
@@ -130,12 +132,17 @@ static int crashes(mp_pool *pool)
     return wrong || crashed != 20;
 }
 
+static void say_begun(void)
+{
+    printf("ok begun\n");
+    fflush(stdout);
+}
+
 static int slow_map(mp_pool *pool)
 {
     mp_error error;
     double start = seconds();
-    printf("ok begun\n");
-    fflush(stdout);
+    say_begun();
     mp_status status = mp_pool_map(pool, slow, items, 6000, results, .statuses = statuses, .retries = 1, .error = &error);
     int lost = count_failed(6000), wrong = wrong_results(6000, MP_OK);
     if (status)
@@ -166,8 +173,7 @@ static int large(mp_pool *pool)
 
 static int run_forever(mp_pool *pool)
 {
-    printf("ok begun\n");
-    fflush(stdout);
+    say_begun();
     (void)mp_pool_map(pool, forever, items, 100, results);
     return 1;
 }
@@ -227,21 +233,26 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(mp_pool *);
-    } modes[] = {{"crashes", crashes},     {"slow", slow_map}, {"large", large},
-                 {"forever", run_forever}, {"hosts", hosts},   {"rate", rate}};
+    } modes[] = {{"crashes", crashes}, {"slow", slow_map}, {"large", large},  {"forever", run_forever},
+                 {"hosts", hosts},     {"rate", rate},     {"between", hosts}};
     mp_main(argc, argv);
     mp_pool *pool;
     mp_error error;
+    const char *mode = argc > 1 ? argv[1] : "";
+    if (strcmp(mode, "before") == 0)
+        return say_begun(), (int)sleep(1000);
     if (mp_pool_open(&pool, .kind = MP_CLUSTER, .error = &error) != MP_OK)
         return failed("open", &error);
     for (int i = 0; i < 20000; i++)
         items[i].number = i;
     int code = 2;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
-        if (argc > 1 && strcmp(argv[1], modes[i].name) == 0)
+        if (strcmp(mode, modes[i].name) == 0)
             code = modes[i].run(pool);
     mp_pool_close(pool);
     (void)mp_pool_join(pool);
     mp_pool_free(&pool);
+    if (code == 0 && strcmp(mode, "between") == 0)
+        return say_begun(), (int)sleep(1000);
     return code;
 }

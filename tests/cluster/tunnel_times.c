@@ -1,5 +1,6 @@
 /* Modes of tunnel_echo that ask how long something takes, and what becomes of a rank that is lost. */
 #include "tests/cluster/tunnel_echo.h"
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TIMES = 2000, SIZE = 64 };
+enum { TIMES = 2000, SIZE = 64, WAKES_MAX = 50 };
 
 static int by_size(const void *a, const void *b)
 {
@@ -29,12 +30,23 @@ static void nap(double time)
     (void)nanosleep(&most, NULL);
 }
 
+/* How often its threads have gone to sleep: what a busy machine does not change. */
+static double naps(void)
+{
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return (double)used.ru_nvcsw;
+}
+
 static void idle_say(int rank)
 {
     nap(1.5);
-    double before = cpu_seconds(), start = seconds();
+    double cpu = cpu_seconds(), slept = naps(), start = seconds();
     nap(3);
-    printf("ok idle rank %d: %.2f %% of a CPU\n", rank, 100 * (cpu_seconds() - before) / (seconds() - start));
+    double took = seconds() - start, wakes = (naps() - slept) / took;
+    if (wakes > WAKES_MAX)
+        fail("idle rank %d has looked %.0f times a second", rank, wakes);
+    printf("ok idle rank %d: %.2f %% of a CPU, %.0f wakes a second\n", rank, 100 * (cpu_seconds() - cpu) / took, wakes);
     fflush(stdout);
 }
 
@@ -48,10 +60,9 @@ void latency_agent(tunnel_end *end)
     idle_say(end->rank);
 }
 
-static void round_trips(int fd, int rank, double pause)
+static void round_trips(int fd, int rank, int count, double pause)
 {
     static double times[TIMES];
-    int count = pause > 0 ? TIMES / 20 : TIMES;
     char bytes[SIZE] = {0};
     for (int i = 0; i < count; i++) {
         if (pause > 0)
@@ -62,8 +73,8 @@ static void round_trips(int fd, int rank, double pause)
         times[i] = (seconds() - start) * 1e6;
     }
     qsort(times, (size_t)count, sizeof *times, by_size);
-    printf("ok latency rank %d: 64 bytes there and back%s: p50 %.1f us, p90 %.1f us, p99 %.1f us\n", rank,
-           pause > 0 ? ", every 20 ms" : "", times[count / 2], times[count * 9 / 10], times[count * 99 / 100]);
+    printf("ok latency rank %d: 64 bytes there and back, every %.0f ms: p50 %.1f us, p90 %.1f us, p99 %.1f us\n", rank,
+           pause * 1e3, times[count / 2], times[count * 9 / 10], times[count * 99 / 100]);
 }
 
 void latency_root(tunnel_end *end)
@@ -72,8 +83,9 @@ void latency_root(tunnel_end *end)
     for (int i = 0; i < agents; i++)
         fds[i] = stream_take(end, &ranks[i]);
     for (int i = 0; i < agents; i++) {
-        round_trips(fds[i], ranks[i], 0);
-        round_trips(fds[i], ranks[i], 0.02);
+        round_trips(fds[i], ranks[i], TIMES, 0);
+        round_trips(fds[i], ranks[i], TIMES / 20, 0.02);
+        round_trips(fds[i], ranks[i], 5, 0.5);
     }
     for (int i = 0; i < agents; i++)
         close(fds[i]);
@@ -125,6 +137,8 @@ void lose_root(tunnel_end *end)
     for (int i = 0; i < agents; i++)
         if (i != last)
             talk_on(fds[i]);
+    if (poll(&(struct pollfd){.fd = fds[last], .events = POLLIN}, 1, 2000) != 1 || read(fds[last], word, 1) != 0)
+        fail("lose: nothing tells that it has gone");
     close(fds[last]);
     end->lost = true;
     printf("ok lose the last of %d ranks, the others went on\n", end->size);
