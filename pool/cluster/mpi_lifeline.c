@@ -240,7 +240,10 @@ static bool take_step(mp__lifeline *line, line_end *end, const char *bytes, size
             return false;
         others_drop(line, end);
         return hold(line, end);
-    case ANSWERED: return hold(line, end);
+    case ANSWERED:
+        if (!hold(line, end))
+            return false;
+        /* fall through */ /* what was said behind its bell may have come with that */
     default:
         if (!end->met && memchr(bytes, MEET, size)) {
             end->met = true;
