@@ -53,7 +53,7 @@ struct mp__dispatch {
     unsigned missed;             /* waits in a row for which it was no use to stay awake, */
     unsigned asleep;             /* and how many more are to sleep at once */
     bool woken;                  /* `wake` is readable */
-    bool expects;                /* one waits for the only item that is under way, and its worker knows */
+    const mp__awaited *expected; /* what one waits for is the only item that is under way, and its worker knows; NULL */
     _Atomic uint32_t *dozed_on;  /* where one sleeps who waits for the only item that is under way, */
     const pthread_cond_t *dozer; /* and for what, beside that; NULL: none does */
     uint64_t look_at;            /* workers are asked for what they have not said then; see mp__dispatch_look_at */

@@ -216,21 +216,24 @@ static void drive_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadlin
 /* --- dozing ------------------------------------------------------------------------------------------------------------ */
 
 /* What is going to be waited for is all that there is, and nobody waits for anything else. */
-static bool begin_expecting(mp__dispatch *d)
+static void begin_expecting(mp__dispatch *d, const mp__awaited *what)
 {
-    if (!d->backend->doze || d->expects || d->caller_drives || d->ended || d->line_count ||
+    if (!d->backend->doze || d->expected || d->caller_drives || d->ended || d->line_count ||
         mp__core_get_counts(d->core).pending != 1)
-        return false;
+        return;
     d->backend->expect(d->workers, d->asleep ? 0 : d->spin_ns);
-    return d->expects = true;
+    d->expected = what;
 }
 
-/* Nobody waits for a single item any more; what its worker has said of it is taken. */
-static void stop_expecting(mp__dispatch *d)
+/* It is expected no more; what its worker has said of it is taken. Another one may be expected by now, and must be left alone:
+ *
+ *     first: has slept on the word in vain, waits otherwise           second: is expected, sleeps on the word
+ *     first: has what it wanted, and comes here again                 second: would never be woken */
+static void stop_expecting(mp__dispatch *d, const mp__awaited *what)
 {
-    if (!d->expects)
+    if (d->expected != what)
         return;
-    d->expects = false;
+    d->expected = NULL;
     if (d->backend->awake(d->workers) && mp__dispatch_turn_spun(d))
         see_to_driver(d);
 }
@@ -250,7 +253,7 @@ static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline
         mp__driver_lock(d);
         d->dozer = NULL;
     }
-    stop_expecting(d);
+    stop_expecting(d, what);
 }
 
 /* --- spinning ---------------------------------------------------------------------------------------------------------- */
@@ -350,16 +353,14 @@ mp_status mp__dispatch_may_wait(const mp__dispatch *d, bool for_each, mp_error *
                        d->blocked, mp__core_get_counts(d->core).wanted);
 }
 
-/* `expects`: for the only item that is under way, and its worker knows. */
-static void wait_driving(mp__dispatch *d, const mp__awaited *what, uint64_t deadline, bool expects)
+static void wait_driving(mp__dispatch *d, const mp__awaited *what, uint64_t deadline)
 {
     while (d->backend->run && !what->is_there(what->of) && mp__now() < deadline)
         mp__lend_or_sleep(d, what, deadline);
     spin_for(d, what, deadline);
-    if (expects && !what->is_there(what->of))
+    if (d->expected == what && !what->is_there(what->of))
         doze_for(d, what, deadline);
-    if (expects)
-        stop_expecting(d);
+    stop_expecting(d, what);
     while (!what->is_there(what->of) && mp__now() < deadline)
         if (!d->caller_drives && !d->ended)
             drive_for(d, what, deadline);
@@ -368,7 +369,7 @@ static void wait_driving(mp__dispatch *d, const mp__awaited *what, uint64_t dead
     mp__driver_tell_busy(d);
 }
 
-static mp_status wait_for(mp__dispatch *d, const mp__awaited *what, double timeout, bool expects)
+mp_status mp__dispatch_wait(mp__dispatch *d, const mp__awaited *what, double timeout)
 {
     if (what->is_there(what->of))
         return MP_OK;
@@ -379,16 +380,11 @@ static mp_status wait_for(mp__dispatch *d, const mp__awaited *what, double timeo
     d->in_a_row = 0; /* one who waits for what it has posted makes no flood */
     d->callers++;
     d->blocked += blocks;
-    wait_driving(d, what, mp__clock_deadline(timeout), expects);
+    wait_driving(d, what, mp__clock_deadline(timeout));
     d->blocked -= blocks;
     if (!--d->callers && d->ended)
         pthread_cond_broadcast(&d->ended_now);
     return what->is_there(what->of) ? MP_OK : MP_ETIMEDOUT;
-}
-
-mp_status mp__dispatch_wait(mp__dispatch *d, const mp__awaited *what, double timeout)
-{
-    return wait_for(d, what, timeout, false);
 }
 
 mp_status mp__dispatch_wait_among(mp__dispatch *d, mp__waiter **waiters, bool (*is_there)(const void *of), const void *of,
@@ -423,14 +419,13 @@ void mp__dispatch_unblock(mp__dispatch *d)
 
 mp_status mp__dispatch_acted_and_wait(mp__dispatch *d, const mp__awaited *what, double timeout)
 {
-    bool expects = begin_expecting(d);
+    begin_expecting(d, what);
     mp__dispatch_act_and_feed(d);
     mp__driver_tell_busy(d);
     if (d->backend->run || d->caller_drives || what->is_there(what->of)) /* else we are the driver in a moment */
         see_to_driver(d);
-    mp_status status = wait_for(d, what, timeout, expects);
-    if (expects)
-        stop_expecting(d);
+    mp_status status = mp__dispatch_wait(d, what, timeout);
+    stop_expecting(d, what);
     return status;
 }
 

@@ -108,6 +108,40 @@ EACH_PROCESS_KIND(doze, a_signal__is_handled_while_the_call_waits)
     close_join_free(&pool);
 }
 
+static void pass_by(int number)
+{
+    (void)number;
+}
+
+static bool all_done(const applier all[4])
+{
+    for (int k = 0; k < 4; k++)
+        if (all[k].done < ROUNDS(APPLIES))
+            return false;
+    return true;
+}
+
+/* Who is woken for nothing, by a signal, waits otherwise from then on; and has its result while another one sleeps, to whom it must
+ * leave the word. */
+EACH_PROCESS_KIND(doze, signals_among_several__leave_each_its_own)
+{
+    mp_pool *pool = open_pool(1);
+    applier all[4] = {{.pool = pool}, {.pool = pool}, {.pool = pool}, {.pool = pool}};
+    signal(SIGUSR1, pass_by);
+    for (int k = 0; k < 4; k++)
+        cr_assert(zero(int, pthread_create(&all[k].thread, NULL, apply_many, &all[k])));
+    for (int i = 0; !all_done(all); i++) {
+        pthread_kill(all[i % 4].thread, SIGUSR1);
+        nap_us(i % 50);
+    }
+    for (int k = 0; k < 4; k++) {
+        pthread_join(all[k].thread, NULL);
+        cr_assert(zero(int, all[k].wrong));
+    }
+    signal(SIGUSR1, SIG_DFL);
+    close_join_free(&pool);
+}
+
 EACH_PROCESS_KIND(doze, a_time_out_of_the_wait__is_kept)
 {
     const double waits[] = {0, 0.001, 0.004, 0.006, 0.05};
