@@ -2,9 +2,9 @@
  * item after it, and nobody would find out why those fail. So between items the worker looks, and puts things back.
  *
  * All of it is looked at after an item that took half a millisecond or more, and, once anything had to be mended, after each item (the
- * worker sees to that). Among shorter items that would be a measurable part of their time: there one thing of five is looked at each
- * time that the clock is, after one of 50 us and else every 50 us, also where the worker sleeps in between; so what one of them changes,
- * a few others find. What an initializer arranges stays: it is noted again behind it. Not mended: memory, environment, locale, limits, other descriptors and signals, priorities; and a
+ * worker sees to that). Among shorter items that would be a measurable part of their time: there one thing of five is looked at
+ * every 50 us or more, for a hundredth of the time at most, also where the worker sleeps in between; so what one of them changes, a few
+ * others find. What an initializer arranges stays: it is noted again behind it. Not mended: memory, environment, locale, limits, other descriptors and signals, priorities; and a
  * FILE that was closed, which is the C library's: what later items print with it is lost, and they are told.
  *
  * Descriptors of ours have high numbers: a task may still hold a low one, in a FILE say, that was the program's. Runs in the worker's

@@ -27,7 +27,8 @@
 
 enum {
     LOOK_NS = 50000,  /* look at the clock about this often */
-    LONG_NS = 500000, /* all that footing.c looks at is not a hundredth of that */
+    LONG_NS = 500000, /* all that footing.c looks at is little of that */
+    GLANCE_MOST_NS = 10000,
     LOOK_ITEMS = 1024,
     SCRATCH_KEEP = 1 << 20,
     FORGOTTEN_MS = 1000
@@ -285,18 +286,25 @@ static bool account(worker *w)
     return long_ones;
 }
 
-static void look_round(worker *w, bool all)
+/* A glance costs what system calls cost here, by which machines differ tenfold: no more than a hundredth of the time is for that. One
+ * that was interrupted says nothing of it. */
+static void glance(worker *w)
 {
-    bool mended = all || w->restless ? mp__footing_mend(&w->footing) : mp__footing_glance(&w->footing);
-    w->restless |= mended;
-    w->glanced_at = w->looked_at;
+    uint64_t began = mp__now();
+    w->restless |= mp__footing_glance(&w->footing);
+    w->glanced_at = mp__now();
+    uint64_t cost = w->glanced_at - began;
+    if (cost < GLANCE_MOST_NS)
+        w->glance_ns = (7 * w->glance_ns + cost) / 8;
 }
 
-/* Before it sleeps: short items that come one by one are not each worth a look. */
-static void look_asleep(worker *w, bool all)
+/* Behind items, when the clock has been looked at. */
+static void look_round(worker *w, bool long_ones)
 {
-    if (all || w->restless || w->looked_at - w->glanced_at >= LOOK_NS)
-        look_round(w, all);
+    if (long_ones || w->restless)
+        w->restless |= mp__footing_mend(&w->footing);
+    else if (w->looked_at - w->glanced_at >= 100 * w->glance_ns)
+        glance(w);
 }
 
 /* Bytes of tasks that the parent has sent and we have not begun. */
@@ -430,8 +438,8 @@ static void wait_for_frames(worker *w)
     w->expected_ns = 0;
     if (!watched)
         say(w);
-    mp__results_print();       /* what a thread has that a task left behind */
-    look_asleep(w, long_ones); /* now it keeps nobody waiting */
+    mp__results_print();      /* what a thread has that a task left behind */
+    look_round(w, long_ones); /* now it keeps nobody waiting */
     if (watched) {
         letter = wait_awake(w, watched);
         say(w);

@@ -97,7 +97,7 @@ _Noreturn void mp__worker_run(const mp__worker_start *start)
     static _Alignas(64) uint8_t room[MP__FRAME_BUFFER]; /* nothing can go wrong with it, and it is not freed */
     mp__forks.role = MP__WORKER;
     _Alignas(64) uint8_t input[MP__LITTLE], output[MP__LITTLE]; /* the heap's pages would have to be copied for so little */
-    worker w = {.start = start, .until_look = 1, .input = input, .output = output, .room = MP__LITTLE};
+    worker w = {.start = start, .until_look = 1, .glance_ns = 500, .input = input, .output = output, .room = MP__LITTLE};
     w.shared = mp__footing_take(&w.footing, start);
     take_chaos(&w);
     w.results = (mp__results){.shared = w.shared,

@@ -37,6 +37,7 @@ typedef struct mp__process_worker {
     char name[MP_NAME_MAX];
     mp_call call;
     uint64_t looked_at, flushed_at, glanced_at; /* ns */
+    uint64_t glance_ns;                         /* what one thing of the footing costs to look at */
     unsigned until_look, looked_items;
 } mp__process_worker;
 
