@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 TestSuite(letter, .timeout = 60);
@@ -15,7 +16,8 @@ static unsigned char raw[4096];
 
 static void begin(void)
 {
-    shared = calloc(1, sizeof *shared);
+    shared = aligned_alloc(MP__SHARED_HEAD, sizeof *shared);
+    memset(shared, 0, sizeof *shared);
     outbox = (mp__outbox){0};
 }
 
