@@ -2,15 +2,11 @@
  * debugging information, in the file itself or in one of its own below /usr/lib/debug. Where the environment says where to ask for
  * it (DEBUGINFOD_URLS), elfutils does, as gdb would.
  *
- * It is loaded for the first backtrace, not with us: it brings four libraries along, and what they have in memory would be copied, and
- * thrown away, by each process that is forked. Where it is not installed nothing is known of files.
- *
  * Each file is reported to libdw as if it were loaded at the addresses that stand in it: an offset in the file becomes such an
  * address by its program headers. So it does not matter which process had it where, nor whether that still lives. symbols.c sees to
  * it that one thread at a time is here. A file that is gone, or is not ELF, has no symbols: nothing fails. */
 #include "pool/symbols.h"
 #include "serial/memory.h"
-#include <dlfcn.h>
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
@@ -34,61 +30,23 @@ struct mp__debug_files {
     } files[FILES_MAX];
 };
 
-/* What is called of it. */
-/* clang-format off */
-#define CALLS(F)                                                                                                           \
-    F(dwfl_begin) F(dwfl_end) F(dwfl_report_begin) F(dwfl_report_elf)                                                      \
-    F(dwfl_build_id_find_elf) F(dwfl_standard_find_debuginfo) F(dwfl_offline_section_address)                              \
-    F(dwfl_module_info) F(dwfl_module_getelf) F(dwfl_module_getdwarf) F(dwfl_module_addrinfo) F(dwfl_module_addrdie)       \
-    F(dwfl_module_nextcu) F(dwarf_haspc) F(dwarf_getsrc_die) F(dwarf_lineno) F(dwarf_linesrc) F(dwarf_getscopes)           \
-    F(dwarf_getscopes_die) F(dwarf_dieoffset) F(dwarf_offdie) F(dwarf_attr) F(dwarf_formudata) F(dwarf_getsrcfiles)        \
-    F(dwarf_filesrc) F(dwarf_diename) F(dwarf_tag) F(elf_getphdrnum) F(gelf_getphdr)
-/* clang-format on */
-#define FIELD(name) __typeof__(&(name)) name;
-#define NAME(name) #name,
-static const char *const names[] = {CALLS(NAME)};
-static union {
-    struct {
-        CALLS(FIELD)
-    };
-    void *found[sizeof names / sizeof *names];
-} dw;
-
 static char *no_path;
-static Dwfl_Callbacks callbacks = {.debuginfo_path = &no_path};
-
-/* Once it has been needed it stays. */
-static bool load(void)
-{
-    static void *library;
-    if (library)
-        return true;
-    void *loaded = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
-    for (size_t i = 0; loaded && i < sizeof names / sizeof *names; i++)
-        if (!(dw.found[i] = dlsym(loaded, names[i]))) {
-            dlclose(loaded);
-            loaded = NULL;
-        }
-    if (!loaded)
-        return false;
-    callbacks.find_elf = dw.dwfl_build_id_find_elf;
-    callbacks.find_debuginfo = dw.dwfl_standard_find_debuginfo;
-    callbacks.section_address = dw.dwfl_offline_section_address;
-    library = loaded;
-    return true;
-}
+static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_build_id_find_elf,
+                                         .find_debuginfo = dwfl_standard_find_debuginfo,
+                                         .section_address = dwfl_offline_section_address,
+                                         .debuginfo_path = &no_path};
 
 mp__debug_files *mp__debug_files_open(void)
 {
-    mp__debug_files *made = load() ? mp__memory.calloc(1, sizeof *made) : NULL;
+    mp__debug_files *made = mp__memory.calloc(1, sizeof *made);
     if (!made)
         return NULL;
-    made->dwfl = dw.dwfl_begin(&callbacks);
+    made->dwfl = dwfl_begin(&callbacks);
     if (!made->dwfl) {
         free(made);
         return NULL;
     }
-    dw.dwfl_report_begin(made->dwfl);
+    dwfl_report_begin(made->dwfl);
     return made;
 }
 
@@ -96,7 +54,7 @@ void mp__debug_files_close(mp__debug_files *files)
 {
     if (!files)
         return;
-    dw.dwfl_end(files->dwfl);
+    dwfl_end(files->dwfl);
     for (size_t i = 0; i < files->count; i++)
         free(files->files[i].path);
     free(files);
@@ -117,10 +75,10 @@ static Dwfl_Module *report(mp__debug_files *files, const char *path)
 {
     GElf_Addr low, high;
     int fd = open_file(path);
-    Dwfl_Module *module = fd < 0 ? NULL : dw.dwfl_report_elf(files->dwfl, path, path, fd, files->next, false);
+    Dwfl_Module *module = fd < 0 ? NULL : dwfl_report_elf(files->dwfl, path, path, fd, files->next, false);
     if (!module && fd >= 0)
         close(fd);
-    if (module && dw.dwfl_module_info(module, NULL, &low, &high, NULL, NULL, NULL, NULL) && high > files->next)
+    if (module && dwfl_module_info(module, NULL, &low, &high, NULL, NULL, NULL, NULL) && high > files->next)
         files->next = (high + 0x1fffff) & ~(GElf_Addr)0xfffff;
     return module;
 }
@@ -145,11 +103,11 @@ static bool address_of(Dwfl_Module *module, size_t offset, GElf_Addr *address)
     GElf_Addr bias;
     GElf_Phdr header;
     size_t count;
-    Elf *elf = dw.dwfl_module_getelf(module, &bias);
-    if (!elf || dw.elf_getphdrnum(elf, &count) != 0)
+    Elf *elf = dwfl_module_getelf(module, &bias);
+    if (!elf || elf_getphdrnum(elf, &count) != 0)
         return false;
     for (size_t i = 0; i < count; i++)
-        if (dw.gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD && offset >= header.p_offset &&
+        if (gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD && offset >= header.p_offset &&
             offset - header.p_offset < header.p_filesz) {
             *address = offset - header.p_offset + header.p_vaddr + bias;
             return true;
@@ -166,7 +124,7 @@ static void find_function(Dwfl_Module *module, GElf_Addr address, mp__symbol *sy
 {
     GElf_Sym found;
     GElf_Off offset = 0;
-    const char *name = dw.dwfl_module_addrinfo(module, address, &offset, &found, NULL, NULL, NULL);
+    const char *name = dwfl_module_addrinfo(module, address, &offset, &found, NULL, NULL, NULL);
     if (!name)
         return;
     copy_text(symbol->function, sizeof symbol->function, name);
@@ -185,10 +143,10 @@ static void put_line(mp__symbol *symbol, const char *file, int line)
 /* The compilation unit of an address. gcc writes a table for that; clang does not, then each unit is asked. */
 static Dwarf_Die *find_unit(Dwfl_Module *module, GElf_Addr address, Dwarf_Addr *bias)
 {
-    Dwarf_Die *unit = dw.dwfl_module_addrdie(module, address, bias);
+    Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
     if (unit)
         return unit;
-    while ((unit = dw.dwfl_module_nextcu(module, unit, bias)) && dw.dwarf_haspc(unit, address - *bias) != 1)
+    while ((unit = dwfl_module_nextcu(module, unit, bias)) && dwarf_haspc(unit, address - *bias) != 1)
         continue;
     return unit;
 }
@@ -196,9 +154,9 @@ static Dwarf_Die *find_unit(Dwfl_Module *module, GElf_Addr address, Dwarf_Addr *
 static void find_line(Dwarf_Die *unit, GElf_Addr address, mp__symbol *symbol)
 {
     int line = 0;
-    Dwarf_Line *at = dw.dwarf_getsrc_die(unit, address);
-    if (at && dw.dwarf_lineno(at, &line) == 0)
-        put_line(symbol, dw.dwarf_linesrc(at, NULL, NULL), line);
+    Dwarf_Line *at = dwarf_getsrc_die(unit, address);
+    if (at && dwarf_lineno(at, &line) == 0)
+        put_line(symbol, dwarf_linesrc(at, NULL, NULL), line);
 }
 
 /* The scopes around an address, innermost first, each within the next as the code lies in the file; given. */
@@ -206,11 +164,10 @@ static int find_scopes(Dwfl_Module *module, Dwarf_Die *unit, GElf_Addr address, 
 {
     Dwarf_Die innermost, *found = NULL;
     Dwarf_Addr bias;
-    int count = dw.dwarf_getscopes(unit, address, &found);
-    bool there =
-        count > 0 && dw.dwarf_offdie(dw.dwfl_module_getdwarf(module, &bias), dw.dwarf_dieoffset(&found[0]), &innermost);
+    int count = dwarf_getscopes(unit, address, &found);
+    bool there = count > 0 && dwarf_offdie(dwfl_module_getdwarf(module, &bias), dwarf_dieoffset(&found[0]), &innermost);
     free(found);
-    return there ? dw.dwarf_getscopes_die(&innermost, scopes) : 0;
+    return there ? dwarf_getscopes_die(&innermost, scopes) : 0;
 }
 
 /* Where a function that was put into another one was called. */
@@ -219,10 +176,10 @@ static void put_call(Dwarf_Die *unit, Dwarf_Die *inlined, mp__symbol *symbol)
     Dwarf_Attribute attribute;
     Dwarf_Word file = 0, line = 0;
     Dwarf_Files *files;
-    if (dw.dwarf_formudata(dw.dwarf_attr(inlined, DW_AT_call_file, &attribute), &file) == 0 &&
-        dw.dwarf_formudata(dw.dwarf_attr(inlined, DW_AT_call_line, &attribute), &line) == 0 &&
-        dw.dwarf_getsrcfiles(unit, &files, NULL) == 0)
-        put_line(symbol, dw.dwarf_filesrc(files, file, NULL, NULL), (int)line);
+    if (dwarf_formudata(dwarf_attr(inlined, DW_AT_call_file, &attribute), &file) == 0 &&
+        dwarf_formudata(dwarf_attr(inlined, DW_AT_call_line, &attribute), &line) == 0 &&
+        dwarf_getsrcfiles(unit, &files, NULL) == 0)
+        put_line(symbol, dwarf_filesrc(files, file, NULL, NULL), (int)line);
 }
 
 /* symbols[0] has the address's own line and the name of the function as the file's symbols have it: splits it up into what the
@@ -234,8 +191,8 @@ static size_t split(Dwfl_Module *module, Dwarf_Die *unit, GElf_Addr address, mp_
     mp__symbol whole = symbols[0];
     size_t count = 0;
     for (int i = 0; i < scope_count && count + 1 < most; i++) {
-        const char *name = dw.dwarf_diename(&scopes[i]);
-        if (dw.dwarf_tag(&scopes[i]) != DW_TAG_inlined_subroutine || !name)
+        const char *name = dwarf_diename(&scopes[i]);
+        if (dwarf_tag(&scopes[i]) != DW_TAG_inlined_subroutine || !name)
             continue;
         copy_text(symbols[count].function, sizeof symbols->function, name);
         symbols[++count] = (mp__symbol){0};
