@@ -15,6 +15,7 @@
 #include "pool/interrupt.h"
 #include "pool/system.h"
 #include "pool/thread/thread.h"
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -233,6 +234,7 @@ static void stop_expecting(mp__dispatch *d, const mp__awaited *what)
 {
     if (d->expected != what)
         return;
+    assert(!d->dozer); /* it has had its sleep on the word, if any */
     d->expected = NULL;
     if (d->backend->awake(d->workers) && mp__dispatch_turn_spun(d))
         see_to_driver(d);
@@ -253,7 +255,6 @@ static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline
         mp__driver_lock(d);
         d->dozer = NULL;
     }
-    stop_expecting(d, what);
 }
 
 /* --- spinning ---------------------------------------------------------------------------------------------------------- */
