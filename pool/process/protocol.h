@@ -46,7 +46,7 @@ enum {
 #define MP__FROM_WORKER                                                                                                    \
     (1u << MP__HELLO | 1u << MP__TASK | 1u << MP__VALUE | 1u << MP__VALUES | 1u << MP__FAILURE | 1u << MP__OUTPUT)
 
-enum { MP__PROTOCOL = 5 };
+enum { MP__PROTOCOL = 6 };
 
 /* Exit codes of a worker's own: unlikely ones. */
 enum { MP__EXIT_GONE = 0, MP__EXIT_CHAOS = 123, MP__EXIT_MISMATCH = 124, MP__EXIT_SETUP = 125, MP__EXIT_PROTOCOL = 126 };
@@ -90,7 +90,7 @@ extern const mp_type mp__refusal_type;
 enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1024, MP__FLUSH_AT = 32 * 1024 };
 
 /* One for each life. The worker writes it with plain stores of its own words; the parent writes only the epoch in
- * `claim`, `sent`, `cancelled`, and what says that it waits.
+ * `claim`, `sent`, `cancelled`, the letter, and what says that it waits.
  *
  * claim: recall epoch (high 16 bits) and how many ordinals this life has started (low 48). The worker counts up by
  * compare-and-swap and so starts an item only in the epoch it knows; the parent recalls by adding 1 to the epoch, and what it
