@@ -74,17 +74,21 @@ static inline bool make_room(worker *w, const mp_task *task)
     size_t need = task->input->size > task->output->size ? task->input->size : task->output->size;
     if (need <= w->room)
         return true;
-    if (w->room != MP__LITTLE) {
+    size_t size = (need + 63) / 64 * 64;
+    void *input = mp__memory.aligned_alloc(64, size), *output = mp__memory.aligned_alloc(64, size);
+    if (!input || !output) {
+        free(input);
+        free(output);
+        return false;
+    }
+    if (w->room > MP__LITTLE) {
         free(w->input);
         free(w->output);
     }
-    w->room = 0;
-    size_t size = (need + 63) / 64 * 64;
-    w->input = mp__memory.aligned_alloc(64, size);
-    w->output = mp__memory.aligned_alloc(64, size);
-    if (w->input && w->output)
-        w->room = size;
-    return w->room;
+    w->input = input;
+    w->output = output;
+    w->room = size;
+    return true;
 }
 
 /* Runs it, on w->output. */
