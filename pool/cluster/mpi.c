@@ -17,6 +17,7 @@
  * not asked yet, its own question finds nobody (5 jobs of 12 hung so). Who has not begun must not answer: nobody calls MPI in between.
  * A rank was lost: MPI_Finalize would wait for it, so nobody calls it. What MPI's launcher makes of a process that leaves without it
  * is another matter: see leave(). Nothing here waits without a bound once it is closing. */
+#include "pool/clock.h"
 #include "pool/cluster/mpi_comm.h"
 #include "pool/cluster/mpi_launch.h"
 #include "pool/cluster/mpi_streams.h"
@@ -74,13 +75,6 @@ static struct tunnel {
     mp__streams streams;
     mp_status outcome;
 } tunnel = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
 
 static void state_set(tunnel_state state)
 {
@@ -249,11 +243,11 @@ static void rest(uint64_t nap)
 /* Turns until `done`, or until it has been `limit` (0: for ever). */
 static void carry(bool (*done)(void), uint64_t limit)
 {
-    uint64_t start = now_ns();
+    uint64_t start = mp__now();
     activity recent = {.last = start};
     for (unsigned still = 0; !done();) {
         bool moved = mp__streams_turn(&tunnel.streams);
-        uint64_t now = now_ns();
+        uint64_t now = mp__now();
         if (tunnel.streams.orphaned && tunnel.ours)
             _exit(1); /* nobody is left to tell anything to; our fork servers see our end, and their workers theirs */
         still = moved ? 0 : still + 1;

@@ -14,11 +14,11 @@
  * says what came of it all. Behind that the other side may still be told what its bytes wait for. LAST, when BYE has gone both ways: it is
  * the last message. So whoever has heard it has heard everything, and nothing is under way that another communicator, which MPI gives the
  * same context when this one has been freed, would take for its own. */
+#include "pool/clock.h"
 #include "pool/cluster/mpi_streams.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 typedef struct frame {
     uint32_t kind, stream, length; /* of what follows; of CREDIT: the bytes that were taken; of BYE: the verdict */
@@ -190,9 +190,7 @@ static bool send_lines(mp__streams *streams, int rank)
 
 static void ring(mp__streams *streams, int rank)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    uint64_t now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    uint64_t now = mp__now();
     if (now - streams->ranks[rank].told_at > MP__QUIET_NS)
         mp__lifeline_ring(streams->line, rank);
     streams->ranks[rank].told_at = now;

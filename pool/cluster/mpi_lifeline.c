@@ -10,6 +10,7 @@
  * It fails alone: without descriptors, or where a network lets no connections through, there is none, and a loss is noticed by silence.
  * A cable that is pulled is noticed after 30 s. A child that the program forks holds its connections, too, until it has executed or ended. */
 #include "pool/cluster/mpi_lifeline.h"
+#include "pool/clock.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -22,7 +23,6 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -316,20 +316,16 @@ static void say_met(const mp__lifeline *line)
 
 bool mp__lifeline_meet(mp__lifeline *line, int ms)
 {
-    struct timespec now;
     bool gone = false;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const int64_t end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + ms;
-    int64_t left = ms;
+    const uint64_t end = mp__now() + (uint64_t)ms * 1000000u;
     if (!line->held || !mp__lifeline_is_whole(line))
         return true;
     if (line->rank > 0)
         say_met(line);
-    while (!gone && left > 0 && line->met < (line->rank > 0 ? 1 : line->size - 1)) {
-        (void)poll(&(struct pollfd){.fd = line->epoll, .events = POLLIN}, 1, (int)left);
+    for (uint64_t now = mp__now(); !gone && now < end && line->met < (line->rank > 0 ? 1 : line->size - 1);
+         now = mp__now()) {
+        (void)poll(&(struct pollfd){.fd = line->epoll, .events = POLLIN}, 1, (int)((end - now) / 1000000u) + 1);
         mp__lifeline_turn(line, note_cut, &gone);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        left = end - (now.tv_sec * 1000 + now.tv_nsec / 1000000);
     }
     if (line->rank == 0)
         say_met(line);
