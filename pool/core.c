@@ -402,6 +402,7 @@ void mp__core_condemn(mp__core *core, uint32_t index, uint32_t generation)
     }
     core->counts.lost += slot->state != MP__SLOT_DOOMED;
     mp__slot_kill(core, slot, true);
+    mp__core_settle(core);
 }
 
 void mp__core_spent(mp__core *core, uint32_t index, uint32_t generation)
@@ -410,6 +411,7 @@ void mp__core_spent(mp__core *core, uint32_t index, uint32_t generation)
     if (!slot || slot->state != MP__SLOT_READY)
         return;
     core->counts.recycled++;
+    slot->spent = true;
     mp__slot_retire(core, slot);
     mp__core_settle(core);
 }

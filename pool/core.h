@@ -10,7 +10,8 @@
  * A *slot* is where a life of a worker is kept; each life in it is a *generation*. Events of another generation are dropped and
  * counted. A *place* is what users know a worker by, from 0 to the number of workers wanted: a life that retires, because it
  * has had as many items as it may or fewer workers are wanted, keeps its slot until it is gone, and its place goes to the next
- * one at once. So there are more slots than places.
+ * one at once, which gets items when the old one has none. So there are more slots than places, and never more items at a time
+ * than places, but those that are being ended (DOOMED).
  *
  *     slot:  EMPTY -> STARTING -> READY -> RETIRING -> STOPPING -> EMPTY   (lost: from each of them back to EMPTY; KILLED:
  *                         `----------`---------`-----------`-> KILLED -> EMPTY   terminate, nonsense, or it would not leave)

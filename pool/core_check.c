@@ -316,6 +316,14 @@ static const char *check_timed(const mp__core *core, const mp__timed *first, con
     return NULL;
 }
 
+static uint32_t leaving_of(const mp__core *core, uint32_t place)
+{
+    uint32_t leaving = 0;
+    for (uint32_t i = 0; i < core->slot_count; i++)
+        leaving += core->slots[i]->state == MP__SLOT_RETIRING && core->slots[i]->place == place;
+    return leaving;
+}
+
 static const char *check_places(const mp__core *core, tally *sums)
 {
     uint32_t held = 0;
@@ -327,6 +335,8 @@ static const char *check_places(const mp__core *core, tally *sums)
         REQUIRE(!holder || holder->state == MP__SLOT_STARTING || holder->state == MP__SLOT_READY ||
                     holder->state == MP__SLOT_KILLED,
                 "a place is held by one that has left it");
+        REQUIRE(place->leaving == leaving_of(core, i), "the lives that leave a place are not as many as were counted");
+        REQUIRE(!place->leaving || !holder || !holder->items, "two lives of one place have items");
         REQUIRE(place->last < core->slot_count, "a place does not know its last slot");
         REQUIRE(holder || place->start_at <= core->now + MP__BACKOFF_MAX_NS, "a place waits too long");
         PASS(check_queue(core, &place->pinned, i + 1, sums));

@@ -38,15 +38,16 @@ static mp__core_item slot_front(const mp__slot *slot)
     return (mp__core_item){head->job, head->first, head->attempt};
 }
 
-/* It has fewer items than before. */
+/* It has fewer items than before; the life that follows one that is through with them gets some now. */
 static void slot_moved(mp__core *core, mp__slot *slot)
 {
     slot->moved_at = core->now;
     if (slot->overdue.ordinal && slot->done >= slot->overdue.ordinal)
         mp__overdue_clear(core, slot);
     mp__slot_relieved(core, slot);
-    if (mp__plan_hungry(core, slot))
-        mp__plan_slot(core, slot);
+    mp__slot *next = slot->state == MP__SLOT_STOPPING ? core->places[slot->place].holder : slot;
+    if (next && mp__plan_hungry(core, next))
+        mp__plan_slot(core, next);
     if (!core->counts.pending && core->state == MP__CLOSED)
         mp__core_settle(core);
 }

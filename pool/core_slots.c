@@ -1,7 +1,8 @@
 /* Lives: how they begin, which place they take, what they are told, and how they end. core.h has the diagram.
  *
  * Runs under the pool's lock, as part of the core. A life takes its place when it is started, and leaves it when it takes no more
- * items: from then on a new one may start there, in another slot. Whether a place's lives come to nothing is counted by place:
+ * items: from then on a new one may start there, in another slot. That one gets no items before the old one is through with its own, so
+ * that no more items run at a time than there are places. Whether a place's lives come to nothing is counted by place:
  * each such life makes the next one start later, and when all places are like that and nobody is left, the core is broken.
  *
  * A life that was ended for its overdue item leaves its place at once, and keeps its slot until it is lost.
@@ -60,10 +61,12 @@ static void slot_enter(mp__core *core, mp__slot *slot, mp__slot_state state)
     core->alive -= slot_alive(slot);
     core->takers -= slot->state == MP__SLOT_READY;
     core->counts.ready -= slot_works(slot);
+    core->places[slot->place].leaving -= slot->state == MP__SLOT_RETIRING;
     slot->state = state;
     core->alive += slot_alive(slot);
     core->takers += state == MP__SLOT_READY;
     core->counts.ready += slot_works(slot);
+    core->places[slot->place].leaving += state == MP__SLOT_RETIRING;
     slot->kill_at = MP__NEVER;
     slot->wants &= slot_keeps[state];
     if (!slot_works(slot)) {
@@ -126,7 +129,7 @@ static void slot_start(mp__core *core, mp__slot *slot, uint32_t place)
     slot_enter(core, slot, MP__SLOT_STARTING);
     slot_take_place(core, slot, place);
     slot->generation++;
-    slot->greeted = false;
+    slot->greeted = slot->spent = false;
     slot->done = slot->sent = slot->started = slot->kept = 0;
     slot->moved_at = slot->recalled_at = core->now;
     slot->purge_wait = MP__RECALL_NS;
@@ -209,7 +212,7 @@ void mp__slots_stop(mp__core *core)
 /* True if what has been sent should come back as far as it has not been started. */
 static bool slot_asked_back(const mp__core *core, const mp__slot *slot)
 {
-    if (core->verdict || (slot->state == MP__SLOT_RETIRING && slot_surplus(core, slot)))
+    if (core->verdict || (slot->state == MP__SLOT_RETIRING && (slot->spent || slot_surplus(core, slot))))
         return slot->items;
     if (slot->overdue.ordinal && !slot->overdue.told)
         return true;

@@ -43,6 +43,7 @@ typedef struct mp__slot {
     uint32_t generation;
     uint32_t place;      /* of this life, or of the last one */
     bool greeted;        /* STARTING: it has begun, and is given all the time it needs */
+    bool spent;          /* it needs too much: what it has not started is for another life */
     uint64_t done, sent; /* ordinals: results that came, items that were sent */
     uint64_t started;    /* ordinals that it has said to have started; it may have gone on since */
     uint64_t kept;       /* ordinals that a recall could not take from it */
@@ -76,6 +77,7 @@ typedef struct mp__place {
     uint32_t last;     /* the slot of its last life: taken again if it is empty */
     uint32_t failures; /* lives in a row that came to nothing */
     uint64_t start_at; /* without holder: not before */
+    uint32_t leaving;  /* lives that left it and are not through: RETIRING. The holder gets nothing before they are */
     mp__queue pinned;  /* jobs for this place alone */
 } mp__place;
 

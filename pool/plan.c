@@ -254,9 +254,15 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job, size_t calls
     return GIVEN;
 }
 
-static bool slot_takes(const mp__slot *slot)
+/* READY, and the life before it in its place is through. */
+static bool slot_serves(const mp__core *core, const mp__slot *slot)
 {
-    return slot->state == MP__SLOT_READY && !slot->asked && !slot->overdue.ordinal;
+    return slot->state == MP__SLOT_READY && !core->places[slot->place].leaving;
+}
+
+static bool slot_takes(const mp__core *core, const mp__slot *slot)
+{
+    return slot_serves(core, slot) && !slot->asked && !slot->overdue.ordinal;
 }
 
 static bool older_first(mp__core *core, const mp__slot *idle, const mp__core_job *job);
@@ -267,7 +273,7 @@ static bool older_first(mp__core *core, const mp__slot *idle, const mp__core_job
  * more than a whole life's. */
 void mp__plan_slot(mp__core *core, mp__slot *slot)
 {
-    if (!slot_takes(slot))
+    if (!slot_takes(core, slot))
         return;
     mp__core_job *common = core->queue.head, *own = core->places[slot->place].pinned.head, *job = older(common, own);
     bool too_much = false;
@@ -297,7 +303,7 @@ bool mp__plan_hungry(const mp__core *core, const mp__slot *slot)
 /* Behind one that may take long, or nobody knows how long, nothing goes: see goes_alone. */
 static bool slot_takes_call(const mp__core *core, const mp__slot *slot)
 {
-    if (!slot_takes(slot) || slot->items > 1)
+    if (!slot_takes(core, slot) || slot->items > 1)
         return false;
     uint64_t item_ns = slot->items ? core->paces[slot->chunks.head->job->task].item_ns : 1;
     return item_ns && item_ns < MP__ALONE_NS;
@@ -319,7 +325,7 @@ uint64_t mp__core_appetite(const mp__core *core, uint32_t task)
         return 0;
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
-        if (slot_takes(slot) && slot->items <= pace->window / 2)
+        if (slot_takes(core, slot) && slot->items <= pace->window / 2)
             appetite += pace->window - slot->items;
     }
     return appetite > core->queued ? appetite - core->queued : 0;
@@ -353,7 +359,7 @@ bool mp__core_is_brisk(const mp__core *core)
 bool mp__core_busy(const mp__core *core)
 {
     for (uint32_t i = 0; i < core->slot_count; i++)
-        if (core->slots[i]->state == MP__SLOT_READY && core->slots[i]->sent - core->slots[i]->done < 2)
+        if (slot_serves(core, core->slots[i]) && core->slots[i]->sent - core->slots[i]->done < 2)
             return false;
     return core->takers;
 }
@@ -437,7 +443,7 @@ static bool someone_idles(const mp__core *core)
     uint32_t idle = 0, asked = 0;
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
-        idle += slot_takes(slot) && !slot->items;
+        idle += slot_takes(core, slot) && !slot->items;
         asked += slot->asked;
     }
     return idle > asked;
@@ -481,7 +487,7 @@ void mp__plan_all(mp__core *core, const mp__slot *last)
         return;
     for (uint32_t i = 0; i < core->slot_count && something_waits(core); i++) {
         mp__slot *slot = core->slots[i];
-        mp__core_job *first = slot != last && slot_takes(slot) && !slot->items ? slot_first(core, slot) : NULL;
+        mp__core_job *first = slot != last && slot_takes(core, slot) && !slot->items ? slot_first(core, slot) : NULL;
         if (first && !older_first(core, slot, first))
             give(core, slot, first, calls_share(core) ? calls_share(core) : 1);
     }

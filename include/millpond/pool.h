@@ -118,15 +118,16 @@ typedef enum mp_interrupt_action { MP_INTERRUPT_STOP = 0, MP_INTERRUPT_LEAVE } m
 
 typedef struct mp_pool_options {
     mp_kind kind;                   /* 0: the environment says it, else MP_PROCESSES */
-    int processes;                  /* how many workers, threads too; 0: the environment says it, else mp_cpu_count() */
+    int processes;                  /* how many workers, threads too: no more items run at a time, but those that are being ended
+                                       for their time-out; 0: the environment says it, else mp_cpu_count() */
     mp_start_method start_method;   /* 0: MP_FORK. Threads, serial: must be 0, and so `.limits`, `.maxrss`, `.output` */
     mp_hook initializer;            /* every worker runs it before its first item, replacements too. If it fails while the pool
                                        opens, opening fails with its status and message; later, after six failures in a row
                                        with no worker left, the pool is broken with that message */
     mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last; a
                                        thread always, for what it has is the program's */
-    ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items, its replacement being started before it leaves;
-                                       0: never. Python counts chunks, we count items */
+    ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items; its replacement is started before it leaves, and
+                                       gets items when it is through with its own; 0: never. Python counts chunks, we items */
     const char *thread_name_prefix; /* workers, processes too, are called PREFIX_0, PREFIX_1, ... (the system shows 15 bytes of
                                        it); at most 40 bytes, copied; NULL: "mp-worker", "mp-thread", "mp-serial" */
     double timeout;                 /* these four: for every item whose call does not say otherwise; see policy.h */

@@ -366,6 +366,33 @@ EACH_KIND(maxtasks, replacement__is_started_while_the_last_item_runs)
     close_join_free(&pool);
 }
 
+/* word[3]: how many run; word[4]: the most that ever did. */
+static mp_status count_at_once(const int *in, int *out, mp_call *call)
+{
+    (void)call;
+    int now = ++the_board()->word[3], most = the_board()->word[4];
+    while (now > most && !atomic_compare_exchange_weak(&the_board()->word[4], &most, now)) {
+    }
+    nap_us(3000);
+    the_board()->word[3]--;
+    *out = *in;
+    return MP_OK;
+}
+MP_TASK(count_at_once, int, int);
+
+/* A worker and its replacement do not work at the same time. */
+EACH_KIND(maxtasks, items_that_take_long__no_more_at_once_than_workers)
+{
+    for (int limit = 1; limit <= 3; limit++) {
+        mp_pool *pool = OPEN_POOL(.processes = 2, .maxtasksperchild = limit);
+        fill(items, 40);
+        cr_assert(eq(int, mp_pool_map(pool, count_at_once, items, 40, results), MP_OK));
+        cr_assert(zero(int, memcmp(items, results, 40 * sizeof *items)));
+        close_join_free(&pool);
+    }
+    cr_assert(eq(int, the_board()->word[4], 2));
+}
+
 /* ---- resize ---- */
 
 EACH_KIND(resize, up_and_down__so_many_run)

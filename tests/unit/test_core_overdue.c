@@ -534,7 +534,13 @@ CHECK(core_spent, takes_items__retires_and_is_replaced)
     mp__core_spent(core, 0, lives[0]);
     act();
     cr_assert(asked_of(MP__ACT_STOP, 0) && asked_of(MP__ACT_START, 1));
-    results(0, 2);
+    cr_assert(asked_of(MP__ACT_RECALL, 0), "what it has not started is for the next");
+    recalled(0, 1);
+    ready(1);
+    cr_assert_eq(sent[1], 0);
+    results(0, 1);
+    cr_assert_eq(sent[1], 1);
+    results(1, 1);
     cr_assert_eq(counts().recycled, 1);
     mp__core_spent(core, 0, lives[0]);
     act();
