@@ -1,6 +1,7 @@
 /* What Python says of Pool(...) and of submitting, call by call, on every kind of pool: options, the order of results, chunk
  * sizes, what is refused and when. */
 #include "tests/lib/kinds.h"
+#include "tests/lib/proc.h"
 #include <pthread.h>
 #include <string.h>
 
@@ -287,7 +288,8 @@ EACH_KIND(submit, in_another_process__is_refused)
     int one = 1, status = -1;
     mp_async *async = mp_pool_apply_async(pool, hold, &one);
     mp_iter *iter = mp_pool_imap(pool, add_one, &one, 1);
-    pid_t child = fork();
+    cr_assert(SOON(the_board()->begun == 1)); /* no thread is inside malloc now: see proc_fork */
+    pid_t child = proc_fork();
     if (child == 0)
         _exit(use_as_a_stranger(pool, async, iter));
     waitpid(child, &status, 0);

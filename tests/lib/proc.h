@@ -13,7 +13,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-/* fork(2), but the child does not outlive the test: one that did would hold its output open, and meson would wait for it. */
+/* fork(2), but the child does not outlive the test: one that did would hold its output open, and meson would wait for it.
+ * A child that allocates is forked while no other thread does: gcc 12's AddressSanitizer does not keep the locks of its allocator through
+ * a fork, as glibc does, and such a child may wait for one for ever. */
 static inline pid_t proc_fork(void)
 {
     pid_t pid = fork();
