@@ -327,14 +327,19 @@ static void *tunnel_run(void *unused)
 
 /* The process ends, MPI has not been finalized, and must not be: what else is to be done at exit of MPI's own would wait for ranks that
  * are lost. Open MPI's launcher takes the end of a root for an abnormal one, or waits for a host that is gone; when told to abort, it
- * ends what is left, and itself, with this exit code. Others take the code from the process. */
+ * ends what is left, and itself, with this exit code. Others take the code from the process. The root leaves first, and agents a moment
+ * later: srun forgets what a root has said last when all of the step has ended. */
 static void leave(int exit_code, void *root)
 {
-    struct timespec most = {.tv_sec = 2};
+    const struct timespec most = {.tv_sec = 2}, moment = {.tv_nsec = 500000000};
     fflush(NULL);
     if (root && tunnel.launched && MP__MPI_ABORTS) {
         order_give(ABORT, exit_code);
         (void)nanosleep(&most, NULL);
+    }
+    if (!root) {
+        mp__lifeline_await_cut(&tunnel.line, (int)(3 * FINALIZE / MS));
+        (void)nanosleep(&moment, NULL);
     }
     _exit(exit_code);
 }

@@ -332,12 +332,26 @@ bool mp__lifeline_meet(mp__lifeline *line, int ms)
     return !gone;
 }
 
+/* -1: there is none, or this is the root. */
+static int to_root(const mp__lifeline *line)
+{
+    return line->held && line->rank > 0 ? line->held[0] : -1;
+}
+
 bool mp__lifeline_is_cut(const mp__lifeline *line)
 {
     char bytes[64];
-    int fd = line->held && line->rank > 0 ? line->held[0] : -1;
+    int fd = to_root(line);
     ssize_t got = fd < 0 ? 1 : recv(fd, bytes, sizeof bytes, MSG_DONTWAIT); /* somebody may have rung */
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+void mp__lifeline_await_cut(const mp__lifeline *line, int ms)
+{
+    struct pollfd root = {.fd = to_root(line), .events = POLLIN};
+    const uint64_t end = mp__now() + (uint64_t)ms * 1000000u;
+    for (uint64_t now = mp__now(); root.fd >= 0 && now < end && !mp__lifeline_is_cut(line); now = mp__now())
+        (void)poll(&root, 1, (int)((end - now) / 1000000u) + 1);
 }
 
 /* ---- beginning and end ---- */

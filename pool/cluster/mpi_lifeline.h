@@ -40,4 +40,6 @@ bool mp__lifeline_meet(mp__lifeline *line, int ms);
 
 /* Agent, any thread while none is in a turn: the root has gone. */
 bool mp__lifeline_is_cut(const mp__lifeline *line);
+/* The same, or `ms` are over, or there is no connection that could tell, when it returns. */
+void mp__lifeline_await_cut(const mp__lifeline *line, int ms);
 #endif

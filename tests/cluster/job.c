@@ -2,7 +2,7 @@
  *
  *   crashes   20 000 items, 20 of which SIGSEGV: these fail, and no other
  *   slow      6000 items of 10 ms with one retry: while something is lost; every result arrives
- *   large     GIB (3) GiB as the argument of one call, and what it adds up to
+ *   large     GIB (3) GiB as the argument of one call, what it adds up to, and on which host: all workers are with agents
  *   forever   items that do not end: for who is to be killed
  *   before    nothing yet, before it has a pool: the same
  *   between   nothing more, when it has had one: the same
@@ -82,16 +82,23 @@ static mp_status where(const number *in, place *out, mp_call *call)
 }
 MP_TASK(where, number, place);
 
-static mp_status add_up(const mp_bytes *in, int64_t *out, mp_call *call)
+typedef struct {
+    int64_t sum;
+    char host[64];
+} total;
+MP_TYPE(total, sum, host);
+
+static mp_status add_up(const mp_bytes *in, total *out, mp_call *call)
 {
     (void)call;
     const unsigned char *bytes = in->data;
-    *out = 0;
+    out->sum = 0;
     for (size_t i = 0; i < in->size; i++)
-        *out += bytes[i];
+        out->sum += bytes[i];
+    (void)gethostname(out->host, sizeof out->host);
     return MP_OK;
 }
-MP_TASK(add_up, mp_bytes, int64_t);
+MP_TASK(add_up, mp_bytes, total);
 
 static number items[20000];
 static int64_t results[20000];
@@ -161,14 +168,15 @@ static int large(mp_pool *pool)
     if (!bytes)
         return perror("not ok: malloc"), 1;
     memset(bytes, 1, size);
-    int64_t sum = 0;
+    total got = {0};
     double start = seconds();
-    if (mp_pool_apply(pool, add_up, (&(mp_bytes){.data = bytes, .size = size}), &sum, .error = &error))
+    if (mp_pool_apply(pool, add_up, (&(mp_bytes){.data = bytes, .size = size}), &got, .error = &error))
         return failed("large", &error);
-    printf("%s job large: %zu GiB, %.2f GB/s\n", sum == (int64_t)size ? "ok" : "not ok", size >> 30,
+    bool right = got.sum == (int64_t)size;
+    printf("%s job large: %zu GiB to %s, %.2f GB/s\n", right ? "ok" : "not ok", size >> 30, got.host,
            (double)size / (seconds() - start) * 1e-9);
     free(bytes);
-    return sum != (int64_t)size;
+    return !right;
 }
 
 static int run_forever(mp_pool *pool)
@@ -235,13 +243,16 @@ int main(int argc, char **argv)
         int (*run)(mp_pool *);
     } modes[] = {{"crashes", crashes}, {"slow", slow_map}, {"large", large},  {"forever", run_forever},
                  {"hosts", hosts},     {"rate", rate},     {"between", hosts}};
+    const char *mode = argc > 1 ? argv[1] : "";
+    if (strcmp(mode, "large") == 0) /* an agent that has ever so many CPUs gets all workers */
+        (void)setenv("MILLPOND_CPU_COUNT", "1000", 1);
     mp_main(argc, argv);
+    (void)unsetenv("MILLPOND_CPU_COUNT");
     mp_pool *pool;
     mp_error error;
-    const char *mode = argc > 1 ? argv[1] : "";
     if (strcmp(mode, "before") == 0)
         return say_begun(), (int)sleep(1000);
-    if (mp_pool_open(&pool, .kind = MP_CLUSTER, .error = &error) != MP_OK)
+    if (mp_pool_open(&pool, .kind = MP_CLUSTER, .processes = strcmp(mode, "large") == 0, .error = &error) != MP_OK)
         return failed("open", &error);
     for (int i = 0; i < 20000; i++)
         items[i].number = i;
