@@ -62,9 +62,13 @@ mp_future *mp__future_make(const mp_type *type)
     return begun(&future->future);
 }
 
-mp_future *mp__future_make_for(const mp_task *task)
+mp_future *mp__future_make_for(mp__dispatch *d, const mp_task *task)
 {
-    return begun(mp__single_make(task, sizeof(mp_future)));
+    mp__sheet_at at;
+    mp_future *future = begun(mp__single_make(d, task, sizeof *future, &at));
+    if (future)
+        future->at = at;
+    return future;
 }
 
 static void free_calls(mp__calls *calls)
@@ -87,14 +91,10 @@ static void free_own_value(mp__own_future *own)
 
 static void free_future(mp_future *future)
 {
-    mp__dispatch *d = future->dispatch;
     if (future->own)
         free_own_value((mp__own_future *)future);
-    mp__single_fini(&future->single);
     free_calls(future->calls);
-    free(future);
-    if (d)
-        mp__dispatch_unref(d);
+    mp__single_free(&future->single, future->dispatch, future->at);
 }
 
 void mp__future_unhold(mp_future *future)

@@ -43,6 +43,7 @@ struct mp_future {
     pid_t owner;
     mp__dispatch *dispatch; /* held; its lock is ours. NULL: of one's own, or refused: see mp__future_lock */
     bool own;               /* it is an mp__own_future */
+    mp__sheet_at at;        /* as mp__single_make has it */
     /* guarded by the lock until it is done */
     _Atomic(unsigned char) state; /* mp__future_state; written with the lock; what is done is looked at without it */
     /* guarded by the lock */
@@ -63,8 +64,8 @@ typedef struct mp__own_future {
 mp_status mp__future_check(const mp_future *future);
 /* A future of one's own with one holder, PENDING. NULL: no memory. */
 mp_future *mp__future_make(const mp_type *type);
-/* One for an executor, with room for what its task takes and gives; NULL: it is not known, and refused. */
-mp_future *mp__future_make_for(const mp_task *task);
+/* One for an executor, with room for what its task takes and gives; both NULL: it is not known, and refused. */
+mp_future *mp__future_make_for(mp__dispatch *dispatch, const mp_task *task);
 /* Of its result; NULL: it was refused before that was known. */
 static inline const mp_type *mp__future_type(const mp_future *future)
 {

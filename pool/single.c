@@ -14,14 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *zeroed(size_t size, size_t align)
+static void *allocate(size_t size, size_t align)
 {
     size = mp__single_aligned(size, align);
-    void *memory = align <= _Alignof(max_align_t) ? mp__memory.malloc(size) : mp__memory.aligned_alloc(align, size);
-    return memory ? memset(memory, 0, size) : NULL;
+    return align <= _Alignof(max_align_t) ? mp__memory.malloc(size) : mp__memory.aligned_alloc(align, size);
 }
 
-void *mp__single_make(const mp_task *task, size_t head)
+void *mp__single_make(mp__dispatch *d, const mp_task *task, size_t head, mp__sheet_at *at)
 {
     mp__single at_zero = {.task = task, .words = (uint8_t)(head / sizeof(void *))};
     size_t size = head, align = 1;
@@ -30,10 +29,21 @@ void *mp__single_make(const mp_task *task, size_t head)
         size = mp__single_aligned(mp__single_aligned(head, out->align) + out->size, in->align) + in->size;
         align = in->align > out->align ? in->align : out->align;
     }
-    mp__single *single = zeroed(size, align);
-    if (single)
-        *single = at_zero;
+    *at = 0;
+    mp__single *single = d ? mp__sheet_take(d, size, align, at) : NULL;
+    if (!single)
+        single = allocate(size, align);
+    if (!single)
+        return NULL;
+    memset(single, 0, size);
+    *single = at_zero;
     return single;
+}
+
+void mp__single_hold(mp__dispatch *d, mp__sheet_at at)
+{
+    if (!at) /* else its sheet does */
+        mp__dispatch_ref(d);
 }
 
 /* Of numbers that is known at once. */
@@ -65,17 +75,30 @@ static void free_terms(mp__single *single)
     single->terms = NULL;
 }
 
-void mp__single_fini(mp__single *single)
+static void free_result(mp__single *single)
+{
+    const mp_type *type = single->has_result ? single->task->output : NULL;
+    if (!type || !owns(type))
+        return;
+    mp__block_hold(type, mp__single_result(single), false);
+    mp_free_values(type, mp__single_result(single), 1);
+}
+
+void mp__single_free(mp__single *single, mp__dispatch *d, mp__sheet_at at)
 {
     free_input(single);
     if (single->ended)
         free(single->error);
     else
         free_terms(single);
-    if (!single->has_result || !owns(single->task->output))
+    free_result(single);
+    if (at) {
+        mp__sheet_put(single, at);
         return;
-    mp__block_hold(single->task->output, mp__single_result(single), false);
-    mp_free_values(single->task->output, mp__single_result(single), 1);
+    }
+    free(single);
+    if (d)
+        mp__dispatch_unref(d);
 }
 
 /* --- its beginning ----------------------------------------------------------------------------------------------------------- */

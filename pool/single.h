@@ -4,6 +4,7 @@
 #define MP__POOL_SINGLE_H
 #include "pool/dispatch.h"
 #include "pool/policy.h"
+#include "pool/sheet.h"
 
 typedef struct mp__single {
     mp__posted posted;   /* first */
@@ -24,11 +25,13 @@ typedef struct mp__single {
     bool owes_input; /* the copy points to memory, and has not been freed */
 } mp__single;
 
-/* A whole of `head` bytes with room for what the task takes and gives behind it, all zero but what is known of it. NULL: no memory.
- * free(3), when what it owns is freed. Without task: one that will be refused. */
-void *mp__single_make(const mp_task *task, size_t head);
-/* What it owns. */
-void mp__single_fini(mp__single *single);
+/* A whole of `head` bytes with room for what the task takes and gives behind it, all zero but what is known of it. `dispatch`: whose it
+ * will be. NULL: no memory. Without both: one that will be refused. */
+void *mp__single_make(mp__dispatch *dispatch, const mp_task *task, size_t head, mp__sheet_at *at);
+/* It is a call of its dispatch's, and holds it. */
+void mp__single_hold(mp__dispatch *dispatch, mp__sheet_at at);
+/* Frees what it owns, and what it is; it holds the dispatch, if that is not NULL, no more. */
+void mp__single_free(mp__single *single, mp__dispatch *dispatch, mp__sheet_at at);
 
 static inline size_t mp__single_aligned(size_t at, size_t align)
 {
