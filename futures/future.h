@@ -3,6 +3,7 @@
 #ifndef MP__FUTURES_FUTURE_H
 #define MP__FUTURES_FUTURE_H
 #include "pool/callbacks.h"
+#include "pool/process_id.h"
 #include "pool/single.h"
 #include <millpond/executor.h>
 #include <stdatomic.h>
@@ -60,8 +61,6 @@ typedef struct mp__own_future {
     void *value;         /* the result, held; NULL: there is none. Guarded as the future's end */
 } mp__own_future;
 
-/* MP_OK: it can be used here; else MP_EINVAL or MP_EFOREIGN. The one for want of memory is everybody's. */
-mp_status mp__future_check(const mp_future *future);
 /* A future of one's own with one holder, PENDING. NULL: no memory. */
 mp_future *mp__future_make(const mp_type *type);
 /* One for an executor, with room for what its task takes and gives; both NULL: it is not known, and refused. */
@@ -77,6 +76,13 @@ void mp__future_refuse(mp_future *future, const mp_error *error);
 const mp_error *mp__future_error(const mp_future *future);
 /* The one for want of memory: a constant. */
 mp_future *mp__future_no_memory(void);
+/* MP_OK: it can be used here; else MP_EINVAL or MP_EFOREIGN. The one for want of memory is everybody's. */
+static inline mp_status mp__future_check(const mp_future *future)
+{
+    if (!future)
+        return MP_EINVAL;
+    return future->owner == mp__process_id() || future == mp__future_no_memory() ? MP_OK : MP_EFOREIGN;
+}
 /* PENDING, and it will not be anything but CANCELLED: with the lock. The answer is that of mp__future_complete. */
 bool mp__future_cancelled(mp_future *future);
 /* work.c: its item has ended, as mp__posted_kind has it. */

@@ -162,7 +162,7 @@ static mp_status prepare(const mp_executor *executor, mp_future *future, const v
                          const mp_submit_options *options, mp_error *error)
 {
     mp__single *single = &future->single;
-    mp_status status = mp__pool_check_input(single->task, input, 1, error);
+    mp_status status = input ? MP_OK : mp__pool_check_input(single->task, input, 1, error);
     mp_policy policy = {MP__POLICY_OF(*options)};
     single->terms = &executor->usual;
     if (!status && !mp__policy_is_usual(&policy))
@@ -178,7 +178,7 @@ mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void
     options = options ? options : &none;
     mp_status status = mp__executor_check(executor, &error);
     if (!status)
-        status = mp__pool_check_call(executor->pool, task, 0, &index, &error);
+        status = mp__pool_check_task(executor->pool, task, &index, &error);
     mp_future *future = status ? mp__future_make_for(NULL, NULL) : mp__future_make_for(executor->dispatch, task);
     if (!future)
         return mp__future_no_memory();

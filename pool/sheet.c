@@ -125,26 +125,27 @@ static void shut(mp__sheet *sheet)
         put_away(sheet);
 }
 
+/* For the one that was taken away, or none, where there is not enough left of it. NULL: no memory. */
+static __attribute__((noinline)) mp__sheet *next_one(mp__dispatch *d, mp__sheet *sheet)
+{
+    if (sheet)
+        shut(sheet);
+    return open_one(d);
+}
+
 void *mp__sheet_take(mp__dispatch *d, size_t size, size_t align, mp__sheet_at *at)
 {
-    *at = 0;
     if (NONE || size > PIECE_MAX || align > WORD)
         return NULL;
-    size = (size + WORD - 1) / WORD * WORD;
     mp__sheet *sheet = atomic_exchange_explicit(&d->sheets.open, &busy, memory_order_acquire);
     if (sheet == &busy)
         return NULL;
-    if (sheet && sheet->cut + size > SHEET_SIZE) {
-        shut(sheet);
-        sheet = NULL;
-    }
-    if (!sheet)
-        sheet = open_one(d);
-    void *piece = NULL;
+    if (!sheet || sheet->cut + size > SHEET_SIZE)
+        sheet = next_one(d, sheet);
+    void *piece = sheet ? (char *)sheet + sheet->cut : NULL;
     if (sheet) {
-        piece = (char *)sheet + sheet->cut;
         *at = (mp__sheet_at)(sheet->cut / WORD);
-        sheet->cut = (uint16_t)(sheet->cut + size);
+        sheet->cut = (uint16_t)(sheet->cut + (size + WORD - 1) / WORD * WORD);
         sheet->pieces++;
     }
     atomic_store_explicit(&d->sheets.open, sheet, memory_order_release);
