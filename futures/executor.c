@@ -193,7 +193,8 @@ void mp__executor_lends(mp_executor *executor)
 void mp__executor_gets_back(mp_executor *executor)
 {
     executor->left--;
-    mp__dispatch_tell(executor->dispatch, &executor->changed);
+    if (!executor->left || executor->max_queue) /* else nobody waits for it */
+        mp__dispatch_tell(executor->dispatch, &executor->changed);
     if (unhold(executor))
         free_executor(executor); /* the dispatch has its pool's reference while this runs */
 }

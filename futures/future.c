@@ -34,13 +34,6 @@ mp_future *mp__future_no_memory(void)
     return &no_memory;
 }
 
-mp_status mp__future_check(const mp_future *future)
-{
-    if (!future)
-        return MP_EINVAL;
-    return future == &no_memory || future->owner == mp__process_id() ? MP_OK : MP_EFOREIGN;
-}
-
 /* --- making and freeing ---------------------------------------------------------------------------------------------------- */
 
 static mp_future *begun(mp_future *future)
@@ -62,14 +55,18 @@ mp_future *mp__future_make(const mp_type *type)
     return begun(&future->future);
 }
 
-mp_future *mp__future_make_for(const mp_task *task)
+mp_future *mp__future_make_for(mp__dispatch *d, const mp_task *task)
 {
-    return begun(mp__single_make(task, sizeof(mp_future)));
+    mp__sheet_at at;
+    mp_future *future = begun(mp__single_make(d, task, sizeof *future, &at));
+    if (future)
+        future->at = at;
+    return future;
 }
 
 static void free_calls(mp__calls *calls)
 {
-    while (calls && calls->head) { /* of one that never got done */
+    while (calls->head) { /* of one that never got done */
         mp__done_callback *next = calls->head->next;
         free(calls->head);
         calls->head = next;
@@ -87,21 +84,23 @@ static void free_own_value(mp__own_future *own)
 
 static void free_future(mp_future *future)
 {
-    mp__dispatch *d = future->dispatch;
     if (future->own)
         free_own_value((mp__own_future *)future);
-    mp__single_fini(&future->single);
-    free_calls(future->calls);
-    free(future);
-    if (d)
-        mp__dispatch_unref(d);
+    if (future->calls)
+        free_calls(future->calls);
+    mp__single_free(&future->single, future->dispatch, future->at);
+}
+
+/* Who is the only one to hold it stays so: nobody else could hold it once more. */
+static bool is_last(mp_future *future)
+{
+    return atomic_load_explicit(&future->holders, memory_order_acquire) == 1 ||
+           atomic_fetch_sub_explicit(&future->holders, 1, memory_order_acq_rel) == 1;
 }
 
 void mp__future_unhold(mp_future *future)
 {
-    if (future == &no_memory)
-        return;
-    if (atomic_fetch_sub_explicit(&future->holders, 1, memory_order_acq_rel) == 1)
+    if (future != &no_memory && is_last(future))
         free_future(future);
 }
 
@@ -359,12 +358,10 @@ static mp_status wait_own(mp_future *future, double timeout)
     return mp__future_is_done(future) ? MP_OK : MP_ETIMEDOUT;
 }
 
-static mp_status wait_done(mp_future *future, double timeout)
+static __attribute__((noinline)) mp_status wait_until_done(mp_future *future, double timeout)
 {
     mp__guard guard;
-    mp_status status = mp__future_check(future);
-    if (status || mp__future_is_done(future))
-        return status;
+    mp_status status;
     mp__future_lock(future, &guard);
     if (!future->dispatch)
         status = wait_own(future, timeout);
@@ -372,6 +369,12 @@ static mp_status wait_done(mp_future *future, double timeout)
         status = mp__dispatch_wait_among(future->dispatch, &future->waiters, done_of, future, timeout);
     mp__future_unlock(future, &guard);
     return status;
+}
+
+static inline mp_status wait_done(mp_future *future, double timeout)
+{
+    mp_status status = mp__future_check(future);
+    return status || mp__future_is_done(future) ? status : wait_until_done(future, timeout);
 }
 
 const void *mp__future_value(const mp_future *future)

@@ -3,6 +3,7 @@
 #ifndef MP__FUTURES_FUTURE_H
 #define MP__FUTURES_FUTURE_H
 #include "pool/callbacks.h"
+#include "pool/process_id.h"
 #include "pool/single.h"
 #include <millpond/executor.h>
 #include <stdatomic.h>
@@ -43,6 +44,7 @@ struct mp_future {
     pid_t owner;
     mp__dispatch *dispatch; /* held; its lock is ours. NULL: of one's own, or refused: see mp__future_lock */
     bool own;               /* it is an mp__own_future */
+    mp__sheet_at at;        /* as mp__single_make has it */
     /* guarded by the lock until it is done */
     _Atomic(unsigned char) state; /* mp__future_state; written with the lock; what is done is looked at without it */
     /* guarded by the lock */
@@ -59,12 +61,10 @@ typedef struct mp__own_future {
     void *value;         /* the result, held; NULL: there is none. Guarded as the future's end */
 } mp__own_future;
 
-/* MP_OK: it can be used here; else MP_EINVAL or MP_EFOREIGN. The one for want of memory is everybody's. */
-mp_status mp__future_check(const mp_future *future);
 /* A future of one's own with one holder, PENDING. NULL: no memory. */
 mp_future *mp__future_make(const mp_type *type);
-/* One for an executor, with room for what its task takes and gives; NULL: it is not known, and refused. */
-mp_future *mp__future_make_for(const mp_task *task);
+/* One for an executor, with room for what its task takes and gives; both NULL: it is not known, and refused. */
+mp_future *mp__future_make_for(mp__dispatch *dispatch, const mp_task *task);
 /* Of its result; NULL: it was refused before that was known. */
 static inline const mp_type *mp__future_type(const mp_future *future)
 {
@@ -76,6 +76,13 @@ void mp__future_refuse(mp_future *future, const mp_error *error);
 const mp_error *mp__future_error(const mp_future *future);
 /* The one for want of memory: a constant. */
 mp_future *mp__future_no_memory(void);
+/* MP_OK: it can be used here; else MP_EINVAL or MP_EFOREIGN. The one for want of memory is everybody's. */
+static inline mp_status mp__future_check(const mp_future *future)
+{
+    if (!future)
+        return MP_EINVAL;
+    return future->owner == mp__process_id() || future == mp__future_no_memory() ? MP_OK : MP_EFOREIGN;
+}
 /* PENDING, and it will not be anything but CANCELLED: with the lock. The answer is that of mp__future_complete. */
 bool mp__future_cancelled(mp_future *future);
 /* work.c: its item has ended, as mp__posted_kind has it. */

@@ -65,7 +65,7 @@ static mp_status wait_for_room(mp_executor *executor, const mp_submit_options *o
 static void lend(mp_executor *executor, mp_future *future)
 {
     future->dispatch = executor->dispatch;
-    mp__dispatch_ref(future->dispatch);
+    mp__single_hold(future->dispatch, future->at);
     atomic_store_explicit(&future->holders, 2, memory_order_relaxed); /* nobody else has it yet */
     future->executor = executor;
 }
@@ -162,7 +162,7 @@ static mp_status prepare(const mp_executor *executor, mp_future *future, const v
                          const mp_submit_options *options, mp_error *error)
 {
     mp__single *single = &future->single;
-    mp_status status = mp__pool_check_input(single->task, input, 1, error);
+    mp_status status = input ? MP_OK : mp__pool_check_input(single->task, input, 1, error);
     mp_policy policy = {MP__POLICY_OF(*options)};
     single->terms = &executor->usual;
     if (!status && !mp__policy_is_usual(&policy))
@@ -178,8 +178,8 @@ mp_future *mp_submit_task(mp_executor *executor, const mp_task *task, const void
     options = options ? options : &none;
     mp_status status = mp__executor_check(executor, &error);
     if (!status)
-        status = mp__pool_check_call(executor->pool, task, 0, &index, &error);
-    mp_future *future = mp__future_make_for(status ? NULL : task);
+        status = mp__pool_check_task(executor->pool, task, &index, &error);
+    mp_future *future = status ? mp__future_make_for(NULL, NULL) : mp__future_make_for(executor->dispatch, task);
     if (!future)
         return mp__future_no_memory();
     future->single.posted.kind = &posted_kind;

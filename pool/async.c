@@ -33,6 +33,7 @@ struct mp_async {
     mp__dispatch *dispatch; /* NULL: it was refused */
     pid_t owner;
     bool whole;
+    mp__sheet_at at; /* as mp__single_make has it; 0 where it is whole */
     /* atomic */
     _Atomic(unsigned char) state; /* async_state; written with the lock; what is READY is looked at without it */
     atomic_uint holders;
@@ -74,11 +75,12 @@ static whole *whole_of_callback(mp__callback *callback)
 static void free_async(mp_async *async)
 {
     mp__dispatch *d = async->dispatch;
-    if (async->whole)
-        mp__sent_fini(sent_of(async));
-    else
-        mp__single_fini(&async->single);
     mp__bell_close(&async->bell);
+    if (!async->whole) {
+        mp__single_free(&async->single, d, async->at);
+        return;
+    }
+    mp__sent_fini(sent_of(async));
     free(async);
     if (d)
         mp__dispatch_unref(d);
@@ -169,7 +171,7 @@ static mp_async *begun(mp_async *async)
 static void lend(mp_async *async, mp__dispatch *d)
 {
     async->dispatch = d;
-    mp__dispatch_ref(d);
+    mp__single_hold(d, async->at);
     atomic_store_explicit(&async->holders, 2, memory_order_relaxed);
 }
 
@@ -256,9 +258,11 @@ static mp_async *start_single(mp_pool *pool, const mp_task *task, const void *in
     mp_error error;
     uint32_t index = 0;
     mp_status status = mp__pool_check_call(pool, task, options->chunksize, &index, &error);
-    mp_async *async = begun(mp__single_make(status ? NULL : task, sizeof *async));
+    mp__sheet_at at;
+    mp_async *async = begun(mp__single_make(status ? NULL : pool->dispatch, status ? NULL : task, sizeof *async, &at));
     if (!async)
         return &no_memory;
+    async->at = at;
     async->single.posted.kind = &posted_kind;
     async->single.posted.task = MP__POSTED_TASK(index);
     if (!status)

@@ -184,11 +184,17 @@ static bool same_terms(const mp__core_job *a, const mp__core_job *b)
            a->retry_on == b->retry_on && a->retry_ns == b->retry_ns;
 }
 
+size_t mp__batch_most(const mp__posted *first)
+{
+    const mp_task *task = ((const mp__single *)first)->task;
+    return can_move(task->input) && can_move(task->output) ? MP__BATCH_MAX : 1;
+}
+
 bool mp__batch_fits(const mp__posted *first, const mp__posted *call)
 {
     const mp__single *a = (const mp__single *)first, *b = (const mp__single *)call;
-    return first->kind == call->kind && first->task == call->task && can_move(a->task->input) &&
-           can_move(a->task->output) && (a->terms == b->terms || same_terms(a->terms, b->terms));
+    return first->kind == call->kind && first->task == call->task &&
+           (a->terms == b->terms || same_terms(a->terms, b->terms));
 }
 
 static size_t row(size_t bytes)

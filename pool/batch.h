@@ -6,7 +6,8 @@
 
 enum { MP__BATCH_MAX = 128 };
 
-/* True if a call may be in one batch with the first of it. */
+/* How many may be in one batch with this one, the first of it; and whether another call may be in it, if it is more than one. */
+size_t mp__batch_most(const mp__posted *first);
 bool mp__batch_fits(const mp__posted *first, const mp__posted *call);
 /* A job of these calls, MP__BATCH_MAX at most, all of which fit the first; it is theirs until the core has it, and gone when they have
  * ended. NULL: no memory. */

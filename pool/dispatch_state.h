@@ -21,6 +21,18 @@ typedef struct mp__lender {
     uint64_t deadline;
 } mp__lender;
 
+/* See sheet.c. */
+typedef struct mp__sheet mp__sheet;
+typedef struct mp__sheets {
+    /* atomic */
+    _Atomic(mp__sheet *) open; /* what is cut next; NULL: there is none */
+    _Atomic(mp__sheet *) spare;
+    atomic_uint spare_count;
+    /* whose it is that has taken `open` away */
+    unsigned opened; /* since it was looked last at how many are not needed, */
+    unsigned least;  /* and how many were spare all the time since */
+} mp__sheets;
+
 struct mp__dispatch {
     /* fixed at open */
     const mp__backend *backend;
@@ -42,6 +54,7 @@ struct mp__dispatch {
     _Atomic(mp__posted *) posted;   /* the newest first */
     atomic_bool hungry;             /* who posts has to see to it that it is taken */
     atomic_bool shut;               /* the core takes no new work */
+    mp__sheets sheets;
     /* guarded by lock */
     mp__core *core;
     uint32_t slots;

@@ -8,6 +8,7 @@
 #include "pool/dispatch_state.h"
 #include "pool/failure.h"
 #include "pool/interrupt.h"
+#include "pool/sheet.h"
 #include "pool/system.h"
 #include "serial/memory.h"
 #include <errno.h>
@@ -41,6 +42,7 @@ static void free_memory(mp__dispatch *d)
 {
     close_descriptors(d);
     mp__core_free(&d->core);
+    mp__sheets_free(d);
     pthread_cond_destroy(&d->ended_now);
     pthread_cond_destroy(&d->may_lend);
     pthread_cond_destroy(&d->callbacks.wanted);
@@ -246,6 +248,7 @@ void mp__dispatch_free(mp__dispatch **dispatch)
         pthread_cond_wait(&d->ended_now, &d->lock);
     close_backend(d);
     mp__batches_free(d);
+    mp__sheets_close(d);
     mp__dispatch_leave(d, &guard);
     mp__dispatch_unref(d);
 }

@@ -92,10 +92,16 @@ static bool goes_alone(const mp__core *core, const mp__core_job *job)
     return job_calls(job) && (!item_ns || item_ns >= MP__ALONE_NS);
 }
 
+static size_t calls_window(const mp__pace *pace)
+{
+    return pace->window < MP__WINDOW_CALLS ? pace->window : MP__WINDOW_CALLS;
+}
+
 /* How many items of this job a worker should have at a time: at least two chunks. */
 static size_t job_window(const mp__core *core, const mp__core_job *job)
 {
-    size_t window = core->paces[job->task].window, unit = job_unit(job);
+    const mp__pace *pace = &core->paces[job->task];
+    size_t window = job_calls(job) ? calls_window(pace) : pace->window, unit = job_unit(job);
     if (goes_alone(core, job))
         return 1;
     size_t least = unit <= SIZE_MAX / 2 ? 2 * unit : SIZE_MAX;
@@ -320,13 +326,13 @@ bool mp__core_hungry(const mp__core *core)
 uint64_t mp__core_appetite(const mp__core *core, uint32_t task)
 {
     const mp__pace *pace = &core->paces[task];
-    uint64_t appetite = 0;
+    uint64_t appetite = 0, window = calls_window(pace);
     if (!pace->item_ns || pace->item_ns >= MP__ALONE_NS)
         return 0;
     for (uint32_t i = 0; i < core->slot_count; i++) {
         const mp__slot *slot = core->slots[i];
-        if (slot_takes(core, slot) && slot->items <= pace->window / 2)
-            appetite += pace->window - slot->items;
+        if (slot_takes(core, slot) && slot->items <= window / 2)
+            appetite += window - slot->items;
     }
     return appetite > core->queued ? appetite - core->queued : 0;
 }

@@ -32,7 +32,9 @@ void mp__pool_end_elsewhere(mp_pool *pool);
 /* MP_EINVAL: no pool; MP_EFOREIGN. */
 mp_status mp__pool_check(const mp_pool *pool, mp_error *error);
 
-/* What is wrong with a call, or where the task stands in the table. The error has the task's name then. */
+/* Where the task stands in the table, or why it cannot be run there. The error has the task's name then. Of a pool that was checked. */
+mp_status mp__pool_check_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error);
+/* What is wrong with a call, likewise. */
 mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index,
                               mp_error *error);
 /* The same for its array of inputs, and for that of its results. */

@@ -148,17 +148,20 @@ static mp__posted *leave_line(mp__dispatch *d)
 /* The first of those in line that are wanted, as many as fit together. */
 static size_t first_in_line(mp__dispatch *d, mp__posted **calls, size_t most)
 {
-    size_t n = 0;
-    while (d->line && n < most) {
+    size_t n = 0, fit = most;
+    while (d->line && n < fit) {
         mp__posted *call = d->line;
         bool wanted = !call->kind->is_wanted || call->kind->is_wanted(call);
         if (wanted && n && !mp__batch_fits(calls[0], call))
             break;
         (void)leave_line(d);
-        if (wanted)
-            calls[n++] = call;
-        else
+        if (!wanted) {
             call->kind->forget(call);
+            continue;
+        }
+        calls[n++] = call;
+        if (n == 1 && mp__batch_most(call) < fit)
+            fit = mp__batch_most(call);
     }
     return n;
 }

@@ -14,26 +14,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *zeroed(size_t size, size_t align)
+/* What two numbers take is done in line. */
+static inline void zero(void *at, size_t size)
 {
-    size = mp__single_aligned(size, align);
-    void *memory = align <= _Alignof(max_align_t) ? mp__memory.malloc(size) : mp__memory.aligned_alloc(align, size);
-    return memory ? memset(memory, 0, size) : NULL;
+    if (size == 2 * sizeof(uint64_t))
+        memset(at, 0, 2 * sizeof(uint64_t));
+    else
+        memset(at, 0, size);
 }
 
-void *mp__single_make(const mp_task *task, size_t head)
+static void *allocate(size_t size, size_t align)
 {
-    mp__single at_zero = {.task = task, .words = (uint8_t)(head / sizeof(void *))};
+    size = mp__single_aligned(size, align);
+    return align <= _Alignof(max_align_t) ? mp__memory.malloc(size) : mp__memory.aligned_alloc(align, size);
+}
+
+void *mp__single_allocate(mp__dispatch *d, const mp_task *task, size_t head, mp__sheet_at *at)
+{
     size_t size = head, align = 1;
     if (task) {
         const mp_type *in = task->input, *out = task->output;
         size = mp__single_aligned(mp__single_aligned(head, out->align) + out->size, in->align) + in->size;
         align = in->align > out->align ? in->align : out->align;
     }
-    mp__single *single = zeroed(size, align);
-    if (single)
-        *single = at_zero;
-    return single;
+    *at = 0;
+    char *memory = d ? mp__sheet_take(d, size, align, at) : NULL;
+    if (!memory)
+        memory = allocate(size, align);
+    if (memory)
+        zero(memory + head, size - head);
+    return memory;
+}
+
+void mp__single_hold(mp__dispatch *d, mp__sheet_at at)
+{
+    if (!at) /* else its sheet does */
+        mp__dispatch_ref(d);
 }
 
 /* Of numbers that is known at once. */
@@ -62,20 +78,33 @@ static void free_terms(mp__single *single)
     if (single->own_terms)
         free((void *)(uintptr_t)single->terms);
     single->own_terms = false;
-    single->terms = NULL;
+    single->terms = NULL; /* and so `error` is */
 }
 
-void mp__single_fini(mp__single *single)
+static void free_result(mp__single *single)
+{
+    const mp_type *type = single->has_result ? single->task->output : NULL;
+    if (!type || !owns(type))
+        return;
+    mp__block_hold(type, mp__single_result(single), false);
+    mp_free_values(type, mp__single_result(single), 1);
+}
+
+void mp__single_free(mp__single *single, mp__dispatch *d, mp__sheet_at at)
 {
     free_input(single);
-    if (single->ended)
-        free(single->error);
-    else
+    if (!single->ended)
         free_terms(single);
-    if (!single->has_result || !owns(single->task->output))
+    else if (single->error)
+        free(single->error);
+    free_result(single);
+    if (at) {
+        mp__sheet_put(single, at);
         return;
-    mp__block_hold(single->task->output, mp__single_result(single), false);
-    mp_free_values(single->task->output, mp__single_result(single), 1);
+    }
+    free(single);
+    if (d)
+        mp__dispatch_unref(d);
 }
 
 /* --- its beginning ----------------------------------------------------------------------------------------------------------- */
@@ -116,12 +145,10 @@ mp_status mp__single_take_terms(mp__single *single, const mp__policy_defaults *d
 
 /* --- its end ----------------------------------------------------------------------------------------------------------------- */
 
-static void keep_end(mp__single *single, const mp_error *error)
+static void keep_error(mp__single *single, const mp_error *error)
 {
-    free_terms(single);
-    single->ended = true;
     single->status = error->status;
-    single->error = error->status ? mp__memory.malloc(sizeof *error) : NULL;
+    single->error = mp__memory.malloc(sizeof *error);
     if (!single->error)
         return;
     *single->error = *error;
@@ -129,20 +156,34 @@ static void keep_end(mp__single *single, const mp_error *error)
         single->error->status = mp__waited_status(error->status);
 }
 
-void mp__single_end(mp__single *single, const void *result, const mp_error *error, bool wanted)
+/* `error`: NULL, or of status MP_OK: there is none. */
+static inline void keep_end(mp__single *single, const mp_error *error)
+{
+    free_terms(single);
+    single->ended = true;
+    if (error && error->status)
+        keep_error(single, error);
+}
+
+static inline void keep_result(mp__single *single, const void *result)
 {
     const mp_type *type = single->task->output;
+    if (result)
+        copy_plain(mp__single_result(single), result, type->size);
+    if (owns(type))
+        mp__block_hold(type, mp__single_result(single), true);
+}
+
+void mp__single_end(mp__single *single, const void *result, const mp_error *error, bool wanted)
+{
     free_input(single);
     single->has_result = !error;
-    if (result && !error)
-        copy_plain(mp__single_result(single), result, type->size);
-    if (!error && owns(type))
-        mp__block_hold(type, mp__single_result(single), true);
+    if (!error)
+        keep_result(single, result);
     if (!wanted)
         return;
-    static const mp_error none;
     single->ran = error;
-    keep_end(single, error ? error : &none);
+    keep_end(single, error);
 }
 
 void mp__single_refuse(mp__single *single, const mp_error *error)

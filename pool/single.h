@@ -4,6 +4,8 @@
 #define MP__POOL_SINGLE_H
 #include "pool/dispatch.h"
 #include "pool/policy.h"
+#include "pool/sheet.h"
+#include <string.h>
 
 typedef struct mp__single {
     mp__posted posted;   /* first */
@@ -24,11 +26,23 @@ typedef struct mp__single {
     bool owes_input; /* the copy points to memory, and has not been freed */
 } mp__single;
 
-/* A whole of `head` bytes with room for what the task takes and gives behind it, all zero but what is known of it. NULL: no memory.
- * free(3), when what it owns is freed. Without task: one that will be refused. */
-void *mp__single_make(const mp_task *task, size_t head);
-/* What it owns. */
-void mp__single_fini(mp__single *single);
+/* Room for a whole of `head` bytes and what the task takes and gives behind it, which is zeroed. NULL: no memory. */
+void *mp__single_allocate(mp__dispatch *dispatch, const mp_task *task, size_t head, mp__sheet_at *at);
+/* The same, all zero but what is known of it. `dispatch`: whose it will be. Without that and a task: one that will be refused. */
+static inline void *mp__single_make(mp__dispatch *dispatch, const mp_task *task, size_t head, mp__sheet_at *at)
+{
+    mp__single *single = mp__single_allocate(dispatch, task, head, at);
+    if (!single)
+        return NULL;
+    memset(single, 0, head); /* in line: `head` is a constant */
+    single->task = task;
+    single->words = (uint8_t)(head / sizeof(void *));
+    return single;
+}
+/* It is a call of its dispatch's, and holds it. */
+void mp__single_hold(mp__dispatch *dispatch, mp__sheet_at at);
+/* Frees what it owns, and what it is; it holds the dispatch, if that is not NULL, no more. */
+void mp__single_free(mp__single *single, mp__dispatch *dispatch, mp__sheet_at at);
 
 static inline size_t mp__single_aligned(size_t at, size_t align)
 {
