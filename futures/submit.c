@@ -162,6 +162,7 @@ static mp_status prepare(const mp_executor *executor, mp_future *future, const v
                          const mp_submit_options *options, mp_error *error)
 {
     mp__single *single = &future->single;
+    /* There cannot be too many of one. */
     mp_status status = input ? MP_OK : mp__pool_check_input(single->task, input, 1, error);
     mp_policy policy = {MP__POLICY_OF(*options)};
     single->terms = &executor->usual;

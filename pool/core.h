@@ -11,7 +11,7 @@
  * counted. A *place* is what users know a worker by, from 0 to the number of workers wanted: a life that retires, because it
  * has had as many items as it may or fewer workers are wanted, keeps its slot until it is gone, and its place goes to the next
  * one at once, which gets items when the old one has none. So there are more slots than places, and never more items at a time
- * than places, but those that are being ended (DOOMED).
+ * than places, but those that are being ended (DOOMED, KILLED) or out of reach, and those of places that are no more.
  *
  *     slot:  EMPTY -> STARTING -> READY -> RETIRING -> STOPPING -> EMPTY   (lost: from each of them back to EMPTY; KILLED:
  *                         `----------`---------`-----------`-> KILLED -> EMPTY   terminate, nonsense, or it would not leave)
@@ -216,8 +216,8 @@ bool mp__core_is_near(const mp__core *core, uint32_t cpus, uint64_t ns);
  * next as soon as they can. */
 bool mp__core_is_brisk(const mp__core *core);
 
-/* True if every worker that takes items has more than one under way: none waits for what has just come, and what it says next is
- * early enough to send it. */
+/* True if every worker that takes items has more than one under way, or none takes any before another one has said something: none waits
+ * for what has just come, and what it says next is early enough to send it. */
 bool mp__core_busy(const mp__core *core);
 
 /* Takes a job until its MP__ACT_DONE. MP_ECLOSED, MP_EBROKEN, MP_ELIMIT (more items than can be counted): not taken. A job

@@ -1,5 +1,6 @@
 /* The inside of a dispatch, shared by dispatch.c (what is done in a turn), driver.c (who does it, and when), lifecycle.c (how it
- * begins and ends), callbacks.c, and what streams are made of: stream.c, iter.c, generator.c. Nobody else. */
+ * begins and ends), callbacks.c, what streams are made of (stream.c, iter.c, generator.c), and what calls are that are handed in without the
+ * lock (post.c, batch.c, sheet.c). Nobody else. */
 #ifndef MP__POOL_DISPATCH_STATE_H
 #define MP__POOL_DISPATCH_STATE_H
 #include "pool/callbacks.h"
@@ -49,7 +50,7 @@ struct mp__dispatch {
     pthread_mutex_t lock;
     /* atomic */
     _Atomic(mp__workers *) workers; /* NULL when they are gone: a thread asks without the lock whether it is one */
-    atomic_uint refs;               /* the pool, and each handle */
+    atomic_uint refs;               /* the pool, each sheet, and each handle that is from none */
     atomic_uint wanted;             /* threads that wait for `lock` */
     _Atomic(mp__posted *) posted;   /* the newest first */
     atomic_bool hungry;             /* who posts has to see to it that it is taken */

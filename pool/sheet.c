@@ -14,19 +14,20 @@
  * A piece that is kept keeps its sheet, a page. Of spare ones SPARE_MAX are kept at most, and half of those that were not needed while
  * LOOK_EACH were opened are given back: a pool that goes on working does not keep what one burst has needed.
  *
- * Under AddressSanitizer nothing is cut, so that it sees what is used after it was freed. */
+ * Nothing is cut under AddressSanitizer, nor in serial pools, which are for valgrind: so that they see what is used after it was freed. */
 #include "pool/sheet.h"
 #include "pool/dispatch_state.h"
 #include "serial/memory.h"
+#include <assert.h>
 #include <stdlib.h>
 
 #ifndef __has_feature
 #define __has_feature(what) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-enum { NONE = 1 };
+enum { CUTS = 0 };
 #else
-enum { NONE = 0 };
+enum { CUTS = 1 };
 #endif
 
 enum {
@@ -135,7 +136,8 @@ static __attribute__((noinline)) mp__sheet *next_one(mp__dispatch *d, mp__sheet 
 
 void *mp__sheet_take(mp__dispatch *d, size_t size, size_t align, mp__sheet_at *at)
 {
-    if (NONE || size > PIECE_MAX || align > WORD)
+    *at = 0;
+    if (!CUTS || d->backend->run || size > PIECE_MAX || align > WORD)
         return NULL;
     mp__sheet *sheet = atomic_exchange_explicit(&d->sheets.open, &busy, memory_order_acquire);
     if (sheet == &busy)
@@ -175,7 +177,8 @@ void mp__sheets_close(mp__dispatch *d)
 {
     mp__sheet *sheet = atomic_exchange_explicit(&d->sheets.open, &busy, memory_order_acquire);
     atomic_store_explicit(&d->sheets.spare_count, SPARE_MAX, memory_order_relaxed); /* what comes back now is not kept */
-    if (sheet && sheet != &busy)
+    assert(sheet != &busy);                                                         /* nobody submits any more */
+    if (sheet)
         shut(sheet);
     mp__sheets_free(d);
 }

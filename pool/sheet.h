@@ -6,7 +6,7 @@
 /* Where a piece stands in its sheet, in words; 0: it has none, and is free(3)'s. */
 typedef uint16_t mp__sheet_at;
 
-/* Not zeroed. NULL: it is for the caller to allocate, and `at` stays as it is. What is taken holds the dispatch, until it is put back. Any
+/* Not zeroed. NULL: it is for the caller to allocate, and `at` is 0. What is taken holds the dispatch, until it is put back. Any
  * thread, no lock. */
 void *mp__sheet_take(mp__dispatch *dispatch, size_t size, size_t align, mp__sheet_at *at);
 /* Any thread, no lock, or that of the dispatch. */

@@ -37,7 +37,7 @@ void *mp__single_allocate(mp__dispatch *d, const mp_task *task, size_t head, mp_
         size = mp__single_aligned(mp__single_aligned(head, out->align) + out->size, in->align) + in->size;
         align = in->align > out->align ? in->align : out->align;
     }
-    *at = 0;
+    *at = 0; /* without a dispatch, too */
     char *memory = d ? mp__sheet_take(d, size, align, at) : NULL;
     if (!memory)
         memory = allocate(size, align);

@@ -118,8 +118,8 @@ typedef enum mp_interrupt_action { MP_INTERRUPT_STOP = 0, MP_INTERRUPT_LEAVE } m
 
 typedef struct mp_pool_options {
     mp_kind kind;                   /* 0: the environment says it, else MP_PROCESSES */
-    int processes;                  /* how many workers, threads too: no more items run at a time, but those that are being ended
-                                       for their time-out; 0: the environment says it, else mp_cpu_count() */
+    int processes;                  /* how many workers, threads too; no more items run at a time, but those that are being ended, and
+                                       those that mp_pool_resize lets end; 0: the environment says it, else mp_cpu_count() */
     mp_start_method start_method;   /* 0: MP_FORK. Threads, serial: must be 0, and so `.limits`, `.maxrss`, `.output` */
     mp_hook initializer;            /* every worker runs it before its first item, replacements too. If it fails while the pool
                                        opens, opening fails with its status and message; later, after six failures in a row

@@ -6,7 +6,7 @@
  *
  * MPI has no descriptor that one could wait for, and its calls that wait spin. So nothing here waits in MPI: the thread looks (a
  * *turn*), and between two turns sleeps in ppoll, where sockets wake it at once. How long: nothing for 100 us after something has
- * happened, or 400 us where it does again and again; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway (a quarter, where hardly
+ * happened; then a sixteenth of the time that nothing has, which makes no answer that much later than it is anyway (a quarter, where hardly
  * anything has happened lately: or an idle rank would look as often because of its PINGs as for all else); and at most 200 us
  * while anything is under way, 1 ms for as long as much has happened lately (10 ms for each turn that moved something, a second in
  * all), else 10 ms. A ping that is answered every second is not much. Where every rank that may send something has a lifeline
@@ -43,12 +43,11 @@
 enum {
     ROUNDS = 2, /* MPI may need several looks for one message: turns before the next sleep */
     FEW = 4,    /* turns that moved something lately: a PING and what comes with it are no more */
-    STEADY = 8, /* the same, without a pause between: a round trip and what goes with an item are no more */
     SLACK_NS = 5000,
     MEET_MS = 5000,
 };
-static const uint64_t SPIN = 100 * US, SPIN_MOST = 400 * US, NAP_RUNG = 100 * MS, DRAIN = 10 * SECOND,
-                      DRAIN_LOST = 1 * SECOND, FINALIZE = 5 * SECOND;
+static const uint64_t SPIN = 100 * US, NAP_RUNG = 100 * MS, DRAIN = 10 * SECOND, DRAIN_LOST = 1 * SECOND,
+                      FINALIZE = 5 * SECOND;
 
 /* CLOSED -> OPENING -> OPEN -> ENDING -> ENDED -> CLOSED; OPENING -> REFUSED -> CLOSED; OPENING -> CLOSED before there is a thread. The
  * thread makes the steps out of OPENING, OPEN and ENDING. */
@@ -207,24 +206,16 @@ static mp_status begin(void)
 
 /* ---- carrying ---- */
 
-/* When something moved last, and until when it counts as much; and how often something has without a pause between. */
+/* When something moved last, and until when it counts as much. */
 typedef struct activity {
-    uint64_t last, lively, steady;
+    uint64_t last, lively;
 } activity;
 
 static void activity_note(activity *of, uint64_t now)
 {
     uint64_t lively = (of->lively > now ? of->lively : now) + 10 * MS;
-    of->steady = now - of->last < SPIN_MOST ? of->steady + 1 : 0;
     of->last = now;
     of->lively = lively < now + SECOND ? lively : now + SECOND;
-}
-
-/* For how long to look all the time for what comes next. Where round trip follows on round trip a nap would be the longest part of one;
- * where items take their time each is a few messages and a pause. */
-static uint64_t spin_of(const activity *of)
-{
-    return of->steady >= STEADY ? SPIN_MOST : SPIN;
 }
 
 static uint64_t nap_of(const activity *of, uint64_t now)
@@ -236,7 +227,7 @@ static uint64_t nap_of(const activity *of, uint64_t now)
     uint64_t part = of->lively > of->last + FEW * 10 * MS ? idle / 16 : idle / 4;
     if (awaits)
         most = 200 * US;
-    return idle < spin_of(of) ? 0 : part < most ? part : most;
+    return idle < SPIN ? 0 : part < most ? part : most;
 }
 
 static void rest(uint64_t nap)
@@ -262,7 +253,7 @@ static void carry(bool (*done)(void), uint64_t limit)
         still = moved ? 0 : still + 1;
         if (moved)
             activity_note(&recent, now);
-        else if (still % ROUNDS == 0 || now - recent.last < spin_of(&recent))
+        else if (still % ROUNDS == 0 || now - recent.last < SPIN)
             rest(nap_of(&recent, now));
         if (limit && now - start > limit)
             return;

@@ -348,10 +348,9 @@ bool mp__lifeline_is_cut(const mp__lifeline *line)
 
 void mp__lifeline_await_cut(const mp__lifeline *line, int ms)
 {
-    struct pollfd root = {.fd = to_root(line), .events = POLLIN};
     const uint64_t end = mp__now() + (uint64_t)ms * 1000000u;
-    for (uint64_t now = mp__now(); root.fd >= 0 && now < end && !mp__lifeline_is_cut(line); now = mp__now())
-        (void)poll(&root, 1, (int)((end - now) / 1000000u) + 1);
+    for (uint64_t now = mp__now(); to_root(line) >= 0 && now < end && !mp__lifeline_is_cut(line); now = mp__now())
+        (void)poll(&(struct pollfd){.fd = to_root(line), .events = POLLIN}, 1, (int)((end - now) / 1000000u) + 1);
 }
 
 /* ---- beginning and end ---- */

@@ -189,6 +189,56 @@ CHECK(core_places, life_of_one_item__its_replacements_fail__is_waited_for_before
     pool_ends();
 }
 
+/* Each way in which a life that retires may come to have nothing any more: then the next one gets items at once. */
+CHECK(core_places, life_of_one_item__ends_in_any_way__the_next_one_goes_on)
+{
+    mp__core_job job;
+    pool_with_lives_of(1, 1);
+    submit(&job, 5, 0);
+    ready(1);
+    cr_assert_eq(sent[1], 0);
+    condemn(0);
+    cr_assert_eq(sent[1], 1, "before it is gone");
+    lost(0, 1);
+    ready(0);
+    cr_assert_eq(sent[0], 0);
+    vanished(1);
+    cr_assert_eq(sent[0], 1);
+    pool_ends();
+}
+
+CHECK(core_places, life_of_one_item__is_overdue__the_next_one_goes_on)
+{
+    mp__core_job job = {.n = 5, .timeout_ns = 10 * MS};
+    pool_with_lives_of(1, 1);
+    submit_job(&job);
+    ready(1);
+    for (uint64_t t = 0; t < 100 && !asked_of(MP__ACT_END, 0); t++) {
+        at(t * MS);
+        if (asked_of(MP__ACT_WATCH, 0))
+            progress(0, 1, false);
+    }
+    cr_assert_eq(sent[1], 0);
+    ended(0, true);
+    cr_assert_eq(sent[1], 1, "which is being ended");
+    pool_ends();
+}
+
+CHECK(core_places, life_of_one_item__leaves__what_is_for_its_place_alone_waits_for_it)
+{
+    mp__core_job job, pinned = {.n = 1, .pin = 1};
+    pool_with_lives_of(2, 1);
+    submit(&job, 1, 0);
+    cr_assert(sent[0] == 1 && asked_of(MP__ACT_STOP, 0));
+    uint32_t next = asked(MP__ACT_START, 0)->slot;
+    ready(next);
+    submit_job(&pinned);
+    cr_assert(sent[next] == 0 && sent[1] == 0);
+    results(0, 1);
+    cr_assert_eq(sent[next], 1);
+    pool_ends();
+}
+
 /* What came back is more than the idle life may have, and there is no chunk to cut it with. */
 CHECK(core_places, life_of_few_items__too_little_left_for_what_there_is__makes_room_for_a_new_one)
 {
