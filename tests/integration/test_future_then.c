@@ -303,7 +303,7 @@ EACH_KIND(foreign, every_call__is_refused_and_does_no_harm)
     mp_future *done = SUBMIT(executor, mark, 1), *pending = SUBMIT(executor, latch, 2);
     int status = -1;
     EXPECT_RESULT(done, 2);
-    cr_assert(SOON(the_board()->begun == 2)); /* no thread is inside malloc now: see proc_fork */
+    cr_assert(SOON(the_board()->begun == 2)); /* and soon nobody allocates any more: see proc_fork */
     pid_t child = proc_fork();
     if (child == 0)
         _exit(ask_from_elsewhere(executor, pending, done));

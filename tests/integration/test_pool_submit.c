@@ -288,7 +288,7 @@ EACH_KIND(submit, in_another_process__is_refused)
     int one = 1, status = -1;
     mp_async *async = mp_pool_apply_async(pool, hold, &one);
     mp_iter *iter = mp_pool_imap(pool, add_one, &one, 1);
-    cr_assert(SOON(the_board()->begun == 1)); /* no thread is inside malloc now: see proc_fork */
+    cr_assert(SOON(the_board()->begun == 1)); /* and soon nobody allocates any more: see proc_fork */
     pid_t child = proc_fork();
     if (child == 0)
         _exit(use_as_a_stranger(pool, async, iter));

@@ -2,6 +2,7 @@
  * known of the library: a pool's zygote is a child of the process that opened it, and workers are the zygote's children. */
 #ifndef TESTS_LIB_PROC_H
 #define TESTS_LIB_PROC_H
+#include "tests/lib/until.h"
 #include <dirent.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -12,17 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
-
-/* fork(2), but the child does not outlive the test: one that did would hold its output open, and meson would wait for it.
- * A child that allocates is forked while no other thread does: gcc 12's AddressSanitizer does not keep the locks of its allocator through
- * a fork, as glibc does, and such a child may wait for one for ever. */
-static inline pid_t proc_fork(void)
-{
-    pid_t pid = fork();
-    if (pid == 0)
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return pid;
-}
 
 typedef struct proc_stat {
     char state; /* R S D T Z ...; 0: there is no such process */
@@ -47,6 +37,34 @@ static inline proc_stat proc_look(pid_t pid)
                        &system) == 4)
         stat.ticks = user + system;
     return stat;
+}
+
+/* All threads of this process but this one. */
+static inline bool proc_others_sleep(void)
+{
+    DIR *threads = opendir("/proc/self/task");
+    bool sleep = true;
+    for (struct dirent *entry; threads && (entry = readdir(threads));) {
+        pid_t thread = (pid_t)atoi(entry->d_name); /* of "." and "..": 0 */
+        sleep &= thread <= 0 || thread == (pid_t)syscall(SYS_gettid) || proc_look(thread).state == 'S';
+    }
+    if (threads)
+        closedir(threads);
+    return sleep;
+}
+
+/* fork(2), but the child does not outlive the test: one that did would hold its output open, and meson would wait for it.
+ * gcc 12's AddressSanitizer does not keep the locks of its allocator through a fork, as glibc does, and a child that allocates may wait for
+ * one for ever, if another thread was inside malloc. Who sleeps is not. */
+static inline pid_t proc_fork(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    (void)UNTIL(10, proc_others_sleep());
+#endif
+    pid_t pid = fork();
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
 }
 
 /* Is there, and has not ended: a zombie has. */
