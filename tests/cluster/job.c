@@ -7,7 +7,8 @@
  *   before    nothing yet, before it has a pool: the same
  *   between   nothing more, when it has had one: the same
  *   hosts     who runs items, and where
- *   rate      what an item costs, and a round trip */
+ *   rate      what an item costs, and a round trip
+ *   far       the same where all workers are with agents */
 #include <inttypes.h>
 #include <millpond.h>
 #include <signal.h>
@@ -241,10 +242,11 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(mp_pool *);
-    } modes[] = {{"crashes", crashes}, {"slow", slow_map}, {"large", large},  {"forever", run_forever},
-                 {"hosts", hosts},     {"rate", rate},     {"between", hosts}};
+    } modes[] = {{"crashes", crashes}, {"slow", slow_map}, {"large", large}, {"forever", run_forever},
+                 {"hosts", hosts},     {"rate", rate},     {"far", rate},    {"between", hosts}};
     const char *mode = argc > 1 ? argv[1] : "";
-    if (strcmp(mode, "large") == 0) /* an agent that has ever so many CPUs gets all workers */
+    bool far = strcmp(mode, "large") == 0 || strcmp(mode, "far") == 0;
+    if (far) /* an agent that has ever so many CPUs gets all workers */
         (void)setenv("MILLPOND_CPU_COUNT", "1000", 1);
     mp_main(argc, argv);
     (void)unsetenv("MILLPOND_CPU_COUNT");
@@ -252,7 +254,7 @@ int main(int argc, char **argv)
     mp_error error;
     if (strcmp(mode, "before") == 0)
         return say_begun(), (int)sleep(1000);
-    if (mp_pool_open(&pool, .kind = MP_CLUSTER, .processes = strcmp(mode, "large") == 0, .error = &error) != MP_OK)
+    if (mp_pool_open(&pool, .kind = MP_CLUSTER, .processes = far ? 2 : 0, .error = &error) != MP_OK)
         return failed("open", &error);
     for (int i = 0; i < 20000; i++)
         items[i].number = i;
