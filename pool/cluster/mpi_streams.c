@@ -245,8 +245,11 @@ static void flush(mp__streams *streams, mp__stream *stream)
 
 static void hand_end(mp__streams *streams, mp__stream *stream)
 {
-    if (stream->their_end && !stream->first && stream->fd >= 0)
+    if (stream->their_end && !stream->first && stream->fd >= 0 && !stream->handed) {
+        stream->handed =
+            true; /* once: it is an event of this very socket's, and with 64 such streams at a time there was no end of them */
         (void)shutdown(stream->fd, SHUT_WR);
+    }
     mp__stream_settle(streams, stream);
 }
 

@@ -34,6 +34,7 @@ typedef struct mp__stream {
     bool hung;     /* whoever has the far end has closed it: a short read is not the end */
     bool unwanted; /* they take nothing more */
     bool ended;    /* END has been said: nothing more will be */
+    bool handed;   /* their end, to the socket */
     uint32_t credit;
 
     /* from the rank to the socket */
