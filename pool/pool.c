@@ -67,14 +67,19 @@ static void keep_found(const mp_pool *pool, const mp_task *task, uint32_t index)
 }
 
 /* Among those that were found before, or in the table. */
-mp_status mp__pool_check_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error)
+static mp_status find_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error)
 {
     if (was_found(pool, task, index))
         return MP_OK;
     mp_status status = check_task(pool, task, index, error);
     if (!status)
         keep_found(pool, task, *index);
-    return named(status, task, error);
+    return status;
+}
+
+mp_status mp__pool_check_task(const mp_pool *pool, const mp_task *task, uint32_t *index, mp_error *error)
+{
+    return named(find_task(pool, task, index, error), task, error);
 }
 
 mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_t chunksize, uint32_t *index,
@@ -82,7 +87,7 @@ mp_status mp__pool_check_call(const mp_pool *pool, const mp_task *task, ptrdiff_
 {
     mp_status status = mp__pool_check(pool, error);
     if (!status)
-        status = mp__pool_check_task(pool, task, index, error);
+        status = find_task(pool, task, index, error);
     if (!status && chunksize < 0)
         status =
             mp__failure(error, MP_EINVAL, ".chunksize is %td: it must be at least 1, or 0 to have it chosen", chunksize);

@@ -243,11 +243,11 @@ static void flush(mp__streams *streams, mp__stream *stream)
     watch_room(streams, stream, false);
 }
 
+/* Once: shutdown is an event of this very socket, and each one would call it again. */
 static void hand_end(mp__streams *streams, mp__stream *stream)
 {
     if (stream->their_end && !stream->first && stream->fd >= 0 && !stream->handed) {
-        stream->handed =
-            true; /* once: it is an event of this very socket's, and with 64 such streams at a time there was no end of them */
+        stream->handed = true;
         (void)shutdown(stream->fd, SHUT_WR);
     }
     mp__stream_settle(streams, stream);

@@ -52,13 +52,18 @@ EACH_KIND(sheet, freed_by_other_threads__each_has_its_own)
     mp_executor_free(&x.executor);
 }
 
+static void submit_marks(mp_executor *executor, mp_future **futures, int n)
+{
+    for (int i = 0; i < n; i++)
+        futures[i] = SUBMIT(executor, mark, i);
+}
+
 /* Some of each sheet are kept: when all else is gone, too. */
 EACH_KIND(sheet, kept_beyond_executor_and_pool__still_there)
 {
     mp_executor *executor = OPEN_EXECUTOR(.max_workers = 2);
     mp_future *futures[MANY];
-    for (int i = 0; i < MANY; i++)
-        futures[i] = SUBMIT(executor, mark, i);
+    submit_marks(executor, futures, MANY);
     for (int i = 0; i < MANY; i++) {
         EXPECT_RESULT(futures[i], i + 1);
         if (i % KEPT_EACH)
@@ -73,8 +78,7 @@ EACH_KIND(sheet, kept_beyond_executor_and_pool__still_there)
 
 static void some_together(mp_executor *executor, mp_future **futures, int n)
 {
-    for (int i = 0; i < n; i++)
-        futures[i] = SUBMIT(executor, mark, i);
+    submit_marks(executor, futures, n);
     for (int i = 0; i < n; i++)
         EXPECT_RESULT(futures[i], i + 1);
     mp_futures_free(futures, (size_t)n);
@@ -116,8 +120,7 @@ EACH_KIND(sheet, freed_while_the_executor_is__by_another_thread)
         mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
         mp_future *futures[MANY];
         pthread_t thread;
-        for (int i = 0; i < MANY; i++)
-            futures[i] = SUBMIT(executor, mark, i);
+        submit_marks(executor, futures, MANY);
         EXPECT_RESULT(futures[MANY - 1], MANY);
         cr_assert(zero(int, pthread_create(&thread, NULL, free_all, futures)));
         mp_executor_free(&executor);
