@@ -5,6 +5,7 @@
  * code of the user's on that thread, and never calls up: what happens to a worker comes out of `next` as an event. */
 #ifndef MP__POOL_BACKEND_H
 #define MP__POOL_BACKEND_H
+#include "pool/core.h"
 #include "pool/evidence.h"
 #include "pool/registry.h"
 #include "serial/frame.h"
@@ -97,7 +98,7 @@ typedef enum mp__event_kind {
     MP__EV_BROKEN,   /* no life can begin any more; `error`. LOST follows for those that were */
     MP__EV_SPENT,    /* this life should be replaced, and `error` says why: it has more memory than it may. Once */
     MP__EV_OUTPUT,   /* `evidence`: what the item has written whose RESULT comes next; only where it is captured */
-    MP__EV_PROGRESS, /* answer to watch; `started`, `heeds`, `asked_at` */
+    MP__EV_PROGRESS, /* answer to watch; `started`, `heed`, `asked_at` */
     MP__EV_ENDED,    /* answer to an end that was LATER; `ended` */
     MP__EV_HOSTS,    /* so many CPUs are there now, on all hosts: `cpus` */
 } mp__event_kind;
@@ -115,7 +116,8 @@ typedef struct mp__event {
     mp_error *error;  /* status, message, signal, exit code, pid, worker; borrowed likewise */
     bool by_task;     /* RESULT that failed: the task said so, and not that something cannot be sent or read */
     bool vanished;    /* LOST: it is out of reach, and nobody knows what it has started, nor will */
-    bool heeds, ended;
+    mp__heed heed;
+    bool ended;
     uint32_t cpus;
     uint64_t asked_at;            /* PROGRESS: it was seen so then, or later */
     const mp__evidence *evidence; /* LOST, OUTPUT, a RESULT that failed; NULL: there is none. Borrowed likewise */
@@ -154,8 +156,8 @@ typedef struct mp__backend {
     void (*settle)(mp__workers *workers);
     /* Lets the task that runs there now see that nobody waits for it: mp_call_cancelled. Items sent later are not concerned. */
     void (*cancel)(mp__workers *workers, uint32_t slot);
-    /* True if the task that runs there now has looked whether it is cancelled. NULL: that cannot be known. */
-    bool (*heeds)(mp__workers *workers, uint32_t slot);
+    /* Whether the task that runs there now has looked if it is cancelled. NULL: that cannot be known. */
+    mp__heed (*heeds)(mp__workers *workers, uint32_t slot);
     /* Ends the life (asks, as `kill` that is not hard) if it runs its `ordinal`-th item, and has not given its result: then it
      * starts nothing any more, LOST follows, and values that were sent are not looked at any more. NO: it is not, or no longer,
      * at that item, and nothing has changed. LATER: ENDED will say which. NULL where `kill` is. */

@@ -26,8 +26,8 @@
  * with its verdict, MP_ECANCELLED mostly: those not handed out at once, those with workers when they have been taken back.
  *
  * An item whose time is up, or whose job is cancelled by force while it runs, is *overdue*. Its task is told; if it has looked
- * whether it is cancelled it gets its *grace* to return, else it is ended at once, and its life with it. What it returns until then
- * is its end, if it went well; else it ends with the reason why it was overdue. An item that has failed may be run again
+ * whether it is cancelled it gets its *grace* to return, else it is ended, and its life with it: at once, if it had a CPU to look. What it
+ * returns until then is its end, if it went well; else it ends with the reason why it was overdue. An item that has failed may be run again
  * (mp__core_job.retries): it waits until its back-off is over, and goes to the front of its job.
  *
  * How long an item has run is not told but sampled: while one that has a time-out may run, the core asks every tick how far its
@@ -117,6 +117,13 @@ typedef struct mp__core_config {
     uint64_t life_items; /* a life gets no more items than this; 0: no limit */
     bool unkillable; /* a worker that runs an item cannot be ended, and the item ends only when its task returns: threads */
 } mp__core_config;
+
+/* Whether a task looks if it is cancelled. */
+typedef enum mp__heed {
+    MP__HEED_NO,
+    MP__HEED_YES,
+    MP__HEED_UNKNOWN, /* it has not, but it has had no CPU in which it could */
+} mp__heed;
 
 typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
 
@@ -297,10 +304,10 @@ void mp__core_lost(mp__core *core, uint32_t slot, uint32_t generation, uint64_t 
  * to blame. */
 void mp__core_vanished(mp__core *core, uint32_t slot, uint32_t generation);
 /* Answer to a watch: the worker has started that many ordinals, as was seen before the time was told that the core has now; so
- * nothing ends early. `heeds`: the task that runs now has looked whether it is cancelled. */
-void mp__core_progress(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, bool heeds);
+ * nothing ends early. `heed` is of the task that runs now. */
+void mp__core_progress(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, mp__heed heed);
 /* The same, where the answer was on its way for a while: it is of `asked`, or later. */
-void mp__core_progress_since(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, bool heeds,
+void mp__core_progress_since(mp__core *core, uint32_t slot, uint32_t generation, uint64_t started, mp__heed heed,
                              uint64_t asked);
 /* Answer to an end. False: it has gone on meanwhile, and nothing has changed. */
 void mp__core_ended(mp__core *core, uint32_t slot, uint32_t generation, bool ended);

@@ -7,7 +7,8 @@
  * Happy path: the item's time is up; its task has never looked whether it is cancelled, so its worker is asked to end (ACT_END),
  * and that is true: the life is DOOMED. What it was sent behind that item goes elsewhere at once, what it had finished still comes,
  * and its loss gives the item its end. A task that looks is told first: by a recall, after which nothing can begin that would
- * be told instead, and ACT_CANCEL; then it has its grace. Where workers cannot be ended that is all. The item that ends by itself
+ * be told instead, and ACT_CANCEL; then it has its grace. One that waits for a CPU since it was sent its item may be of either
+ * sort: it is told, and asked about again, until it has had one. Where workers cannot be ended that is all. The item that ends by itself
  * at any time before clears the mark; an END that comes too late changes nothing, for the worker compares before it dies. */
 #include "pool/core_state.h"
 #include <assert.h>
@@ -23,7 +24,7 @@ static uint64_t job_tick(const mp__core_job *job)
 /* How often the slot is to be looked at for what it was sent; MP__NEVER: not at all. */
 static uint64_t slot_tick(const mp__slot *slot)
 {
-    uint64_t soonest = MP__NEVER;
+    uint64_t soonest = slot->overdue.ordinal && !slot->overdue.judged ? (uint64_t)MP__TICK_MIN_NS : MP__NEVER;
     for (const mp__chunk *chunk = slot->chunks.head; chunk && chunk->unsent < chunk->count; chunk = chunk->next)
         if (chunk->job->timeout_ns && job_tick(chunk->job) < soonest)
             soonest = job_tick(chunk->job);
@@ -76,14 +77,14 @@ static uint64_t watch_run(mp__core *core, mp__slot *slot, uint64_t ordinal, cons
 /* --- overdue ----------------------------------------------------------------------------------------------------------- */
 
 /* Its task looks, or does not: in that case nothing is gained by waiting. */
-static void overdue_judge(mp__core *core, mp__slot *slot, bool heeds)
+static void overdue_judge(mp__core *core, mp__slot *slot, mp__heed heed)
 {
-    slot->overdue.judged = true;
-    if (!core->unkillable && !heeds)
+    slot->overdue.judged = core->unkillable || heed != MP__HEED_UNKNOWN;
+    if (!core->unkillable && heed == MP__HEED_NO)
         mp__slot_want(core, slot, MP__ACT_END);
-    else if (!core->unkillable)
+    else if (!core->unkillable && heed == MP__HEED_YES)
         slot->overdue.end_at = core->now + slot->overdue.grace_ns;
-    if (!slot->overdue.told && (core->unkillable || heeds))
+    if (!slot->overdue.told && (core->unkillable || heed != MP__HEED_NO))
         mp__slot_purge(core, slot);
 }
 
@@ -142,12 +143,12 @@ void mp__overdue_time(mp__core *core, mp__slot *slot)
 
 /* --- answers ----------------------------------------------------------------------------------------------------------- */
 
-void mp__core_progress(mp__core *core, uint32_t index, uint32_t generation, uint64_t started, bool heeds)
+void mp__core_progress(mp__core *core, uint32_t index, uint32_t generation, uint64_t started, mp__heed heed)
 {
-    mp__core_progress_since(core, index, generation, started, heeds, core->now);
+    mp__core_progress_since(core, index, generation, started, heed, core->now);
 }
 
-void mp__core_progress_since(mp__core *core, uint32_t index, uint32_t generation, uint64_t started, bool heeds,
+void mp__core_progress_since(mp__core *core, uint32_t index, uint32_t generation, uint64_t started, mp__heed heed,
                              uint64_t asked)
 {
     mp__slot *slot = mp__slot_of(core, index, generation);
@@ -167,7 +168,7 @@ void mp__core_progress_since(mp__core *core, uint32_t index, uint32_t generation
         if (!left && !slot->overdue.ordinal)
             overdue_mark(slot, started, job, true);
         if (slot->overdue.ordinal && !slot->overdue.judged)
-            overdue_judge(core, slot, heeds);
+            overdue_judge(core, slot, heed);
     }
     watch_again(core, slot, left ? left : MP__NEVER);
     if (marked != (slot->overdue.ordinal > 0)) /* it takes items again; or has given some back */

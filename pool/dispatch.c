@@ -205,9 +205,9 @@ static void watch_worker(mp__dispatch *d, const mp__core_action *action)
     if (d->backend->watch && d->backend->watch(d->workers, action->slot))
         return;
     uint64_t started = d->backend->started(d->workers, action->slot);
-    bool heeds = d->backend->heeds && d->backend->heeds(d->workers, action->slot);
+    mp__heed heed = d->backend->heeds ? d->backend->heeds(d->workers, action->slot) : MP__HEED_NO;
     mp__core_time(d->core, mp__now()); /* later than what was seen: it had begun by then */
-    mp__core_progress(d->core, action->slot, action->generation, started, heeds);
+    mp__core_progress(d->core, action->slot, action->generation, started, heed);
 }
 
 static void end_item(mp__dispatch *d, const mp__core_action *action)
@@ -408,7 +408,7 @@ static void become_ready(mp__dispatch *d, const mp__event *event)
 static void hear_progress(mp__dispatch *d, const mp__event *event)
 {
     mp__core_time(d->core, mp__now()); /* later than what was seen */
-    mp__core_progress_since(d->core, event->slot, event->generation, event->started, event->heeds, event->asked_at);
+    mp__core_progress_since(d->core, event->slot, event->generation, event->started, event->heed, event->asked_at);
 }
 
 /* A worker for each CPU; or, where the user has said how many, as large a part of them as is there of all CPUs that have been. Without memory

@@ -160,9 +160,9 @@ static void cancel(mp__workers *w, uint32_t slot)
         LOCAL->cancel(w->local, slot);
 }
 
-static bool heeds(mp__workers *w, uint32_t slot)
+static mp__heed heeds(mp__workers *w, uint32_t slot)
 {
-    return !mp__remote_at(w, slot) && LOCAL->heeds(w->local, slot);
+    return mp__remote_at(w, slot) ? MP__HEED_NO : LOCAL->heeds(w->local, slot);
 }
 
 static mp__ending end_item(mp__workers *w, uint32_t slot, uint64_t ordinal)

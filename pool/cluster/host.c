@@ -305,7 +305,7 @@ static heard hear_progress(mp__remote *remote, const mp__wire_head *head, mp__ev
     mp__remote_event(remote, MP__EV_PROGRESS, event);
     remote->watching = false;
     event->started = head->number;
-    event->heeds = head->flag;
+    event->heed = head->flag <= MP__HEED_UNKNOWN ? (mp__heed)head->flag : MP__HEED_NO;
     event->asked_at = remote->asked_at;
     return EVENT;
 }

@@ -281,10 +281,13 @@ static bool begin(mp__session *s, const sigset_t *mask)
 
 /* --- what the root says ---------------------------------------------------------------------------------------------------- */
 
-static void tell(mp__session *s, const mp__wire_head *asked, mp__wire_kind kind, uint64_t number, bool flag)
+static void tell(mp__session *s, const mp__wire_head *asked, mp__wire_kind kind, uint64_t number, unsigned flag)
 {
-    mp__wire_head head = {
-        .kind = (uint16_t)kind, .flag = flag, .slot = asked->slot, .generation = asked->generation, .number = number};
+    mp__wire_head head = {.kind = (uint16_t)kind,
+                          .flag = (uint16_t)flag,
+                          .slot = asked->slot,
+                          .generation = asked->generation,
+                          .number = number};
     mp__wire_put(&s->wire, &head, NULL, 0);
 }
 

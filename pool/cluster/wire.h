@@ -47,7 +47,7 @@ typedef enum mp__wire_kind {
     MP__WIRE_RESULTS, /* u64: the worker's busy_ns; then bytes of its stream */
     MP__WIRE_FAILED,
     MP__WIRE_RECALLED, /* number: started */
-    MP__WIRE_PROGRESS, /* number: started; flag: heeds */
+    MP__WIRE_PROGRESS, /* number: started; flag: mp__heed */
     MP__WIRE_ENDED,    /* number: the ordinal; flag: it was */
     MP__WIRE_LOST,
     MP__WIRE_NONSENSE,

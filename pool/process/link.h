@@ -50,6 +50,8 @@ typedef struct mp__link {
     mp__run run;
     uint32_t expected; /* to be said with the next item: see mp__run */
     uint64_t epoch;    /* of recalls */
+    uint64_t seen;     /* the item that it was at when it was asked about last, */
+    uint64_t seen_cpu; /* and the CPU time that it had had then */
 
     mp__frame_reader reader;
     mp__link_stage stage;
@@ -130,7 +132,7 @@ bool mp__link_recall(mp__link *link);
 uint64_t mp__link_started(const mp__link *link);
 /* Nobody waits for what it runs; and whether that has looked if it is so. */
 void mp__link_cancel(mp__link *link);
-bool mp__link_heeds(const mp__link *link);
+mp__heed mp__link_heeds(mp__link *link);
 /* True if it has items of which no result has come. */
 bool mp__link_owes(const mp__link *link);
 /* True if it may have finished items that it has not said. */

@@ -1,6 +1,12 @@
 /* How far a worker is with what it was sent, and taking back what it has not started. Under the pool's lock; what stands in the shared
  * memory is believed by nobody who could be hurt by it. */
 #include "pool/process/link.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { LOOKS_WITHIN_NS = 1000000 }; /* of CPU time: a task that looks whether it is cancelled has done so by then */
 
 /* The epoch comes round, and a worker in a long item must not miss a whole turn of it. A recall follows only when something was
  * sent: it stands for a RUN, an ITEM and a RESUME, all of which must have room in the outbox, the pipe and the reader there. */
@@ -42,11 +48,47 @@ void mp__link_cancel(mp__link *link)
         atomic_store_explicit(&link->shared->cancelled, mp__link_started(link), memory_order_relaxed);
 }
 
-/* What a wild task has written there is at worst taken for true: then one that is late is asked to return, and has its grace. */
-bool mp__link_heeds(const mp__link *link)
+/* All that its threads have had; 0: there is no such process. */
+static uint64_t cpu_time(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec time;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
+        return 0;
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* It is on a CPU or waits for one, and for nothing else. */
+static bool is_runnable(pid_t pid)
+{
+    char path[32], line[128] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool some = read(fd, line, sizeof line - 1) > 0;
+    (void)close(fd);
+    const char *name_end = some ? strrchr(line, ')') : NULL;
+    return name_end && strncmp(name_end, ") R", 3) == 0;
+}
+
+/* What a wild task has written there is at worst taken for true: then one that is late is asked to return, and has its grace.
+ * One that has begun its item, and then had to leave its CPU to others, has not looked either: that is seen in its CPU time, from when it
+ * was first asked about this item. */
+mp__heed mp__link_heeds(mp__link *link)
 {
     uint64_t ordinal = mp__link_started(link);
-    return ordinal && atomic_load_explicit(&link->shared->heeds, memory_order_relaxed) == ordinal;
+    if (ordinal && atomic_load_explicit(&link->shared->heeds, memory_order_relaxed) == ordinal)
+        return MP__HEED_YES;
+    if (!ordinal || !link->pid)
+        return MP__HEED_NO;
+    uint64_t cpu = cpu_time(link->pid);
+    if (link->seen != ordinal) {
+        link->seen = ordinal;
+        link->seen_cpu = cpu;
+        return MP__HEED_UNKNOWN;
+    }
+    return cpu - link->seen_cpu < LOOKS_WITHIN_NS && is_runnable(link->pid) ? MP__HEED_UNKNOWN : MP__HEED_NO;
 }
 
 static bool can_look(const mp__link *link)

@@ -264,7 +264,7 @@ static void cancel(mp__workers *w, uint32_t slot)
     mp__link_cancel(w->links[slot]);
 }
 
-static bool heeds(mp__workers *w, uint32_t slot)
+static mp__heed heeds(mp__workers *w, uint32_t slot)
 {
     return mp__link_heeds(w->links[slot]);
 }

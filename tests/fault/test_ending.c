@@ -139,19 +139,20 @@ CHECK_METHODS(ending, task_that_has_looked_whether_it_is_cancelled__heeds)
 {
     rig r;
     open_with_one(&r, method);
-    cr_assert_not(kind->heeds(r.workers, 0));
+    cr_assert_eq(kind->heeds(r.workers, 0), MP__HEED_NO);
     rig_run(&r, &mp__task_hold_or_see, &values[0]);
-    cr_assert(SOON(kind->heeds(r.workers, 0)));
+    cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_YES));
     board_here->gate = 1;
     rig_await_kind(&r, MP__EV_RESULT);
     board_here->gate = 0;
     rig_run(&r, &mp__task_wait_deaf, &values[0]);
     cr_assert(SOON(board_here->begun == 2));
-    cr_assert_not(kind->heeds(r.workers, 0), "another item did");
+    cr_assert_neq(kind->heeds(r.workers, 0), MP__HEED_YES, "another item did");
+    cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_NO), "it sleeps");
     board_here->gate = 1;
     rig_await_kind(&r, MP__EV_RESULT);
     leave(&r);
-    cr_assert_not(kind->heeds(r.workers, 0));
+    cr_assert_eq(kind->heeds(r.workers, 0), MP__HEED_NO);
     close_with_none(&r);
 }
 

@@ -3,6 +3,8 @@
 #include "tests/lib/proc.h"
 #include "tests/lib/stuck.h"
 #include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 TestSuite(hung, .timeout = 60);
@@ -308,6 +310,54 @@ EVERY_KIND(early, task_is_told__not_before_its_time)
         expect_ok(0, -1);
         cr_assert(ge(dbl, t.took, times[i]), "%g", times[i]); /* not by its own clock, which starts when it has a CPU */
     }
+    free_working(&pool);
+}
+
+/* Leaves the CPU to whoever has that one, before it looks. */
+static mp_status give_way(const int *cpu, int *out, mp_call *call)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)*cpu, &one);
+    if (setpriority(PRIO_PROCESS, 0, 10) != 0 || sched_setaffinity(0, sizeof one, &one) != 0)
+        return mp_fail(call, MP_ESYSTEM, "cannot give way");
+    while (!mp_call_cancelled(call))
+        nap_us(100);
+    *out = -1;
+    return MP_OK;
+}
+MP_TASK(give_way, int, int);
+
+static pid_t take_cpu(int cpu)
+{
+    pid_t child = proc_fork();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    if (child == 0 && sched_setaffinity(0, sizeof one, &one) == 0)
+        for (;;)
+            ;
+    return child;
+}
+
+/* The system gave its worker no CPU from when it began until its time was up, or hardly any: who would have looked is not ended for that. */
+EACH_PROCESS_KIND(early, item_that_has_had_no_cpu__is_told_and_not_ended)
+{
+    mp_pool *pool = OPEN_POOL(.processes = 1, .grace = 30); /* it has hardly any CPU to return with, either */
+    int cpu = sched_getcpu(), out[20];
+    pid_t hogs[6];
+    for (int i = 0; i < 6; i++)
+        hogs[i] = take_cpu(cpu);
+    for (int i = 0; i < 20; i++) {
+        mp_error error;
+        mp_status status = mp_pool_apply(pool, give_way, &cpu, &out[i], .timeout = 0.001, .error = &error);
+        cr_expect(eq(int, status, MP_OK), "%s", error.message);
+        cr_expect(eq(int, out[i], -1));
+    }
+    for (int i = 0; i < 6; i++)
+        kill(hogs[i], SIGKILL);
+    for (int i = 0; i < 6; i++)
+        waitpid(hogs[i], NULL, 0);
     free_working(&pool);
 }
 

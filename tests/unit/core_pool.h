@@ -176,9 +176,9 @@ static inline void cancel_by_force(mp__core_job *job)
     act();
 }
 
-static inline void progress(uint32_t slot, uint64_t started, bool heeds)
+static inline void progress(uint32_t slot, uint64_t started, mp__heed heed)
 {
-    mp__core_progress(core, slot, lives[slot], started, heeds);
+    mp__core_progress(core, slot, lives[slot], started, heed);
     act();
 }
 

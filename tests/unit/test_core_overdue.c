@@ -18,13 +18,13 @@ static void one_worker_runs(mp__core_job *job)
 }
 
 /* As mp__core_time does it, tick by tick; each time the worker says this. */
-static void watch_until(uint64_t until, uint32_t slot, uint64_t started, bool heeds)
+static void watch_until(uint64_t until, uint32_t slot, uint64_t started, mp__heed heed)
 {
     while (mp__core_now(core) < until && !asked(MP__ACT_END, 0) && !asked(MP__ACT_RECALL, 0)) {
         uint64_t due = mp__core_deadline(core);
         at(due < until ? due : until);
         if (asked_of(MP__ACT_WATCH, slot))
-            progress(slot, started, heeds);
+            progress(slot, started, heed);
     }
 }
 
@@ -351,6 +351,42 @@ CHECK(core_grace, workers_cannot_be_ended__the_task_is_told_and_that_is_all)
     pool_ends();
 }
 
+CHECK(core_grace, it_has_had_no_cpu__is_told_and_asked_until_it_had)
+{
+    mp__core_job job = {.n = 1, .timeout_ns = 160 * MS, .grace_ns = 5 * MS};
+    one_worker_runs(&job);
+    watch_until(1000 * MS, 0, 1, MP__HEED_UNKNOWN);
+    cr_assert_not(asked_of(MP__ACT_END, 0));
+    recalled(0, 1);
+    cr_assert(asked_of(MP__ACT_CANCEL, 0));
+    for (int i = 0; i < 3; i++) {
+        at(mp__core_now(core) + tick);
+        cr_assert(asked_of(MP__ACT_WATCH, 0), "not a tick of its time-out later");
+        progress(0, 1, MP__HEED_UNKNOWN);
+        cr_assert_not(asked_of(MP__ACT_END, 0) || asked_of(MP__ACT_CANCEL, 0));
+    }
+    progress(0, 1, MP__HEED_YES);
+    cr_assert_not(asked_of(MP__ACT_END, 0));
+    at(mp__core_now(core) + 5 * MS);
+    cr_assert(asked_of(MP__ACT_END, 0), "it has had its grace since");
+    pool_ends();
+}
+
+CHECK(core_grace, it_had_no_cpu_and_does_not_look_when_it_has__is_ended)
+{
+    mp__core_job job = {.n = 3, .chunksize = 3, .timeout_ns = 16 * MS};
+    one_worker_runs(&job);
+    watch_until(1000 * MS, 0, 1, MP__HEED_UNKNOWN);
+    recalled(0, 1);
+    at(mp__core_now(core) + tick);
+    progress(0, 1, MP__HEED_NO);
+    cr_assert_eq(asked(MP__ACT_END, 0)->ordinal, 1);
+    ended(0, true);
+    lost(0, 1);
+    cr_assert(failed(0, 0, 1, MP_ETIMEDOUT));
+    pool_ends();
+}
+
 /* --- by force ---------------------------------------------------------------------------------------------------------- */
 
 CHECK(core_force, one_runs__the_rest_ends_and_its_worker_is_ended)
@@ -381,6 +417,21 @@ CHECK(core_force, the_task_looks__has_its_grace)
     progress(0, 1, true);
     cr_assert_null(asked(MP__ACT_END, 0));
     at(5 * MS);
+    cr_assert(asked_of(MP__ACT_END, 0));
+    pool_ends();
+}
+
+CHECK(core_force, it_has_had_no_cpu__is_asked_until_it_had)
+{
+    mp__core_job job = {.n = 1};
+    one_worker_runs(&job);
+    cancel_by_force(&job);
+    recalled(0, 1);
+    progress(0, 1, MP__HEED_UNKNOWN);
+    cr_assert_not(asked_of(MP__ACT_END, 0));
+    at(mp__core_now(core) + tick);
+    cr_assert(asked_of(MP__ACT_WATCH, 0), "though it has no time-out");
+    progress(0, 1, MP__HEED_NO);
     cr_assert(asked_of(MP__ACT_END, 0));
     pool_ends();
 }
