@@ -128,8 +128,8 @@ typedef enum mp__heed {
 typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
 
 enum {
-    MP__WINDOW_NS = 4000000,  /* work on a worker at a time: topped up at half of it, and a wake-up of the parent costs what
-                                 * a hundred small items cost. More does no harm: what has not started can be taken back */
+    MP__WINDOW_NS = 16000000, /* work on a worker at a time: topped up at half of it. A wake-up of the parent takes 20 to 100 us
+                                 * from the workers. More does no harm: what has not started can be taken back */
     MP__WINDOW_ITEMS = 16384, /* and never more items than that; */
     MP__WINDOW_CALLS = 4096,  /* calls fewer: what has begun takes memory, and who drives is slower than a short task */
     MP__PIECE_NS = 20000,     /* of an open job not less than this at a time, where there is more */

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 /* How long finished results wait for others, if no look finds them before. */
-enum { EAGER_US = 200, PATIENT_US = 5000 };
+enum { EAGER_US = 200, PATIENT_US = 20000 };
 
 /* --- sending ------------------------------------------------------------------------------------------------------------- */
 

@@ -37,7 +37,11 @@ CHECK(plan, window__is_what_is_done_in_its_time__and_at_least_two)
     const struct {
         uint64_t ns;
         size_t window;
-    } cases[] = {{10000, 400}, {1000000, 4}, {1500000, 2}, {MP__WINDOW_NS, 2}, {1000000000, 2}};
+    } cases[] = {{10000, MP__WINDOW_NS / 10000},
+                 {MP__WINDOW_NS / 4, 4},
+                 {MP__WINDOW_NS * 2 / 5, 2},
+                 {MP__WINDOW_NS, 2},
+                 {1000000000, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mp__core_job job;
         pool_runs(1);
@@ -52,7 +56,7 @@ CHECK(plan, window__is_topped_up_when_down_to_half)
 {
     mp__core_job job;
     pool_runs(1);
-    items_take(100000);
+    items_take(MP__WINDOW_NS / 40);
     submit(&job, 1000, 0);
     cr_assert_eq(sent[0], 40);
     results(0, 19);
@@ -193,7 +197,7 @@ CHECK(plan, job_that_runs_out__the_next_one_fills_the_window)
 {
     mp__core_job a, b;
     pool_runs(1);
-    items_take(100000);
+    items_take(MP__WINDOW_NS / 40);
     submit(&a, 5, 0);
     submit(&b, 100, 0);
     cr_assert_eq(sent[0], 40);
