@@ -109,12 +109,15 @@ void mp__array_job_ended(mp__job *job, size_t first, size_t count, const mp_erro
     (void)bytes;
     mp__array_job *array = (mp__array_job *)job;
     size_t size = job->task->output->size;
-    for (size_t i = first; array->statuses && i < first + count; i++)
-        array->statuses[i] = error ? error->status : MP_OK;
+    _Static_assert(MP_OK == 0, "what is fine is all zeros");
+    if (array->statuses && !error)
+        memset(array->statuses + first, 0, count * sizeof *array->statuses);
     if (array->errors && !error)
         memset(array->errors + first, 0, count * sizeof *array->errors);
     if (!error)
         return;
+    for (size_t i = first; array->statuses && i < first + count; i++)
+        array->statuses[i] = error->status;
     for (size_t i = first; array->errors && i < first + count; i++) {
         array->errors[i] = *error;
         array->errors[i].item = i;
