@@ -174,6 +174,8 @@ static const char *check_overdue(const mp__core *core, const mp__slot *slot)
     REQUIRE(slot_answers(slot) || slot->state == MP__SLOT_KILLED, "an item is overdue in no state for it");
     REQUIRE(overdue->ordinal > slot->done && overdue->ordinal <= slot->sent, "what is overdue is not what runs");
     REQUIRE(overdue->ordinal == slot->started, "what is overdue has not started, or has ended");
+    REQUIRE(overdue->judged || slot->watch.at != MP__NEVER || !slot_works(slot),
+            "nobody asks whether an overdue item looks");
     REQUIRE(overdue->status != MP_OK && overdue->grace_ns, "an overdue item has no end");
     REQUIRE(!slot->doomed || overdue->ordinal == slot->sent, "a doomed life has more to run");
     return NULL;

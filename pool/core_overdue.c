@@ -8,7 +8,7 @@
  * and that is true: the life is DOOMED. What it was sent behind that item goes elsewhere at once, what it had finished still comes,
  * and its loss gives the item its end. A task that looks is told first: by a recall, after which nothing can begin that would
  * be told instead, and ACT_CANCEL; then it has its grace. One that waits for a CPU since it was sent its item may be of either
- * sort: it is told, and asked about again, until it has had one. Where workers cannot be ended that is all. The item that ends by itself
+ * sort: it is told, and asked about again, ever more seldom, until it has had one. Where workers cannot be ended that is all. The item that ends by itself
  * at any time before clears the mark; an END that comes too late changes nothing, for the worker compares before it dies. */
 #include "pool/core_state.h"
 #include <assert.h>
@@ -24,7 +24,7 @@ static uint64_t job_tick(const mp__core_job *job)
 /* How often the slot is to be looked at for what it was sent; MP__NEVER: not at all. */
 static uint64_t slot_tick(const mp__slot *slot)
 {
-    uint64_t soonest = slot->overdue.ordinal && !slot->overdue.judged ? (uint64_t)MP__TICK_MIN_NS : MP__NEVER;
+    uint64_t soonest = slot->overdue.ordinal && !slot->overdue.judged ? slot->overdue.ask_ns : MP__NEVER;
     for (const mp__chunk *chunk = slot->chunks.head; chunk && chunk->unsent < chunk->count; chunk = chunk->next)
         if (chunk->job->timeout_ns && job_tick(chunk->job) < soonest)
             soonest = job_tick(chunk->job);
@@ -80,6 +80,8 @@ static uint64_t watch_run(mp__core *core, mp__slot *slot, uint64_t ordinal, cons
 static void overdue_judge(mp__core *core, mp__slot *slot, mp__heed heed)
 {
     slot->overdue.judged = core->unkillable || heed != MP__HEED_UNKNOWN;
+    if (2 * slot->overdue.ask_ns <= MP__OVERDUE_NS)
+        slot->overdue.ask_ns *= 2;
     if (!core->unkillable && heed == MP__HEED_NO)
         mp__slot_want(core, slot, MP__ACT_END);
     else if (!core->unkillable && heed == MP__HEED_YES)
@@ -93,6 +95,7 @@ static void overdue_mark(mp__slot *slot, uint64_t ordinal, const mp__core_job *j
     slot->overdue = (mp__overdue){.ordinal = ordinal,
                                   .status = timedout ? MP_ETIMEDOUT : job->forced,
                                   .timedout = timedout,
+                                  .ask_ns = MP__TICK_MIN_NS / 2, /* twice that after the first answer */
                                   .grace_ns = job->grace_ns,
                                   .end_at = MP__NEVER};
 }
@@ -120,8 +123,10 @@ void mp__overdue_alone(mp__core *core, mp__slot *slot)
     if (!marked && job->forced) {
         overdue_mark(slot, slot->sent, job, false);
         slot->overdue.judged = core->unkillable;
-        if (!core->unkillable)
+        if (!core->unkillable) {
             mp__slot_want(core, slot, MP__ACT_WATCH);
+            watch_again(core, slot, MP__NEVER);
+        }
     }
     if (slot->overdue.ordinal && !slot->overdue.told)
         mp__slot_want(core, slot, MP__ACT_CANCEL);

@@ -29,8 +29,9 @@ typedef struct mp__overdue {
     uint64_t ordinal; /* 0: there is none */
     mp_status status; /* its end, unless it ends well by itself */
     bool timedout;    /* by its own time-out: it may be run again */
-    bool judged;      /* it is known whether its task looks: it is being ended, or has its grace; else it is watched */
+    bool judged;      /* it is known whether its task looks: it is being ended, or has its grace */
     bool told;        /* its task has been, or is about to be; nothing was sent behind it */
+    uint64_t ask_ns;  /* until it is judged it is watched, this long after the last look */
     uint64_t grace_ns;
     uint64_t end_at; /* then it is ended; MP__NEVER: it is already tried, or cannot be */
 } mp__overdue;

@@ -5,6 +5,7 @@
  * Each file is reported to libdw as if it were loaded at the addresses that stand in it: an offset in the file becomes such an
  * address by its program headers. So it does not matter which process had it where, nor whether that still lives. symbols.c sees to
  * it that one thread at a time is here. A file that is gone, or is not ELF, has no symbols: nothing fails. */
+#include "pool/forks.h"
 #include "pool/symbols.h"
 #include "serial/memory.h"
 #include <dlfcn.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,11 +51,22 @@ static struct {
     USED(DECLARE)
 } dw;
 
+/* A program without a dynamic loader would get a second C library with it, and free what that has allocated. */
+static bool find_all(void)
+{
+    void *library = getauxval(AT_BASE) ? dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL) : NULL;
+    return library USED(FIND);
+}
+
+/* Once. No child is forked meanwhile: it would have half a list of what is loaded. */
 static bool load(void)
 {
-    static bool loaded;
-    void *library = loaded ? NULL : dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
-    loaded = loaded || (library USED(FIND));
+    static bool tried, loaded;
+    pthread_mutex_lock(&mp__forks.kept[MP__LOADER_LOCK]);
+    if (!tried)
+        loaded = find_all();
+    tried = true;
+    pthread_mutex_unlock(&mp__forks.kept[MP__LOADER_LOCK]);
     return loaded;
 }
 

@@ -50,8 +50,9 @@ typedef struct mp__link {
     mp__run run;
     uint32_t expected; /* to be said with the next item: see mp__run */
     uint64_t epoch;    /* of recalls */
-    uint64_t seen;     /* the item that it was at when it was asked about last, */
+    uint64_t seen;     /* the item that it was at when it was asked about that, or it was told, */
     uint64_t seen_cpu; /* and the CPU time that it had had then */
+    bool seen_deaf;    /* that one had a CPU since, and did not look */
 
     mp__frame_reader reader;
     mp__link_stage stage;

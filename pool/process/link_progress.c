@@ -1,5 +1,5 @@
 /* How far a worker is with what it was sent, and taking back what it has not started. Under the pool's lock; what stands in the shared
- * memory is believed by nobody who could be hurt by it. */
+ * memory is believed by nobody who could be hurt by it. What the system knows of it (its CPU time, /proc) and will not say counts as nothing. */
 #include "pool/process/link.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,22 +40,15 @@ uint64_t mp__link_started(const mp__link *link)
     return count < link->items ? count : link->items;
 }
 
-/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
- * never sent is not cancelled. */
-void mp__link_cancel(mp__link *link)
-{
-    if (link->shared)
-        atomic_store_explicit(&link->shared->cancelled, mp__link_started(link), memory_order_relaxed);
-}
-
-/* All that its threads have had; 0: there is no such process. */
-static uint64_t cpu_time(pid_t pid)
+/* All that its threads have had. False: that is not to be known. */
+static bool cpu_time(pid_t pid, uint64_t *ns)
 {
     clockid_t clock;
     struct timespec time;
     if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
-        return 0;
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+        return false;
+    *ns = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    return true;
 }
 
 /* It is on a CPU or waits for one, and for nothing else. */
@@ -72,23 +65,47 @@ static bool is_runnable(pid_t pid)
     return name_end && strncmp(name_end, ") R", 3) == 0;
 }
 
+/* From now on the item that it is at has time to look. */
+static void see(mp__link *link, uint64_t ordinal)
+{
+    link->seen_deaf = !cpu_time(link->pid, &link->seen_cpu);
+    link->seen = ordinal;
+}
+
+/* What is started after this look is not concerned: `claim` only counts up, and if a wild task has written over it, what was
+ * never sent is not cancelled. */
+void mp__link_cancel(mp__link *link)
+{
+    if (!link->shared)
+        return;
+    uint64_t ordinal = mp__link_started(link);
+    atomic_store_explicit(&link->shared->cancelled, ordinal, memory_order_relaxed);
+    see(link, ordinal);
+}
+
+static bool had_its_time(const mp__link *link)
+{
+    uint64_t cpu;
+    return !cpu_time(link->pid, &cpu) || cpu - link->seen_cpu >= LOOKS_WITHIN_NS || !is_runnable(link->pid);
+}
+
 /* What a wild task has written there is at worst taken for true: then one that is late is asked to return, and has its grace.
- * One that has begun its item, and then had to leave its CPU to others, has not looked either: that is seen in its CPU time, from when it
- * was first asked about this item. */
+ *
+ * One that has begun its item, and then had to leave its CPU to others, has not looked either. So the first time that nothing is seen its
+ * CPU time is noted, and only who has had more since, or waits for something else, does not look. That costs some system calls, twice for an
+ * item as long as it can have a CPU. */
 mp__heed mp__link_heeds(mp__link *link)
 {
     uint64_t ordinal = mp__link_started(link);
     if (ordinal && atomic_load_explicit(&link->shared->heeds, memory_order_relaxed) == ordinal)
         return MP__HEED_YES;
-    if (!ordinal || !link->pid)
+    if (!ordinal)
         return MP__HEED_NO;
-    uint64_t cpu = cpu_time(link->pid);
-    if (link->seen != ordinal) {
-        link->seen = ordinal;
-        link->seen_cpu = cpu;
-        return MP__HEED_UNKNOWN;
-    }
-    return cpu - link->seen_cpu < LOOKS_WITHIN_NS && is_runnable(link->pid) ? MP__HEED_UNKNOWN : MP__HEED_NO;
+    if (ordinal > link->seen)
+        see(link, ordinal);
+    else if (ordinal == link->seen && !link->seen_deaf)
+        link->seen_deaf = had_its_time(link);
+    return ordinal == link->seen && !link->seen_deaf ? MP__HEED_UNKNOWN : MP__HEED_NO;
 }
 
 static bool can_look(const mp__link *link)

@@ -28,7 +28,7 @@ enum {
     LOOK_NS = 50000, /* look at the clock about this often */
     LOOK_ITEMS = 1024,
     WAIT_NS = 200000, /* a result waits at most this long for others, between items */
-    PATIENT_NS = 5000000,
+    PATIENT_NS = 20000000,
     WAIT_ITEMS = 512, /* and for no more others than this */
     SHORT_NS = 20000, /* items that take less than this may wait at all */
     UNKNOWN_NS = 1000000,

@@ -36,6 +36,16 @@ static mp_status wait_deaf(const int *in, int *out, mp_call *call)
 }
 MP_TASK(wait_deaf, int, int);
 
+/* Works without looking. */
+static mp_status work_deaf(const int *in, int *out, mp_call *call)
+{
+    board_begin(call);
+    while (!the_board()->gate)
+        *out = *in;
+    return MP_OK;
+}
+MP_TASK(work_deaf, int, int);
+
 static mp_status ignore_term(const int *in, int *out, mp_call *call)
 {
     signal(SIGTERM, SIG_IGN);
@@ -149,6 +159,13 @@ CHECK_METHODS(ending, task_that_has_looked_whether_it_is_cancelled__heeds)
     cr_assert(SOON(board_here->begun == 2));
     cr_assert_neq(kind->heeds(r.workers, 0), MP__HEED_YES, "another item did");
     cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_NO), "it sleeps");
+    board_here->gate = 1;
+    rig_await_kind(&r, MP__EV_RESULT);
+    board_here->gate = 0;
+    rig_run(&r, &mp__task_work_deaf, &values[0]);
+    cr_assert(SOON(board_here->begun == 3));
+    cr_assert_eq(kind->heeds(r.workers, 0), MP__HEED_UNKNOWN, "the first time nobody knows");
+    cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_NO), "it has had a CPU");
     board_here->gate = 1;
     rig_await_kind(&r, MP__EV_RESULT);
     leave(&r);

@@ -313,13 +313,21 @@ EVERY_KIND(early, task_is_told__not_before_its_time)
     free_working(&pool);
 }
 
-/* Leaves the CPU to whoever has that one, before it looks. */
+static bool go_to(int cpu, bool there)
+{
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    for (int i = 0; i < (int)sysconf(_SC_NPROCESSORS_CONF); i++)
+        if ((i == cpu) == there)
+            CPU_SET((size_t)i, &cpus);
+    return sched_setaffinity(0, sizeof cpus, &cpus) == 0;
+}
+
+/* Comes to a CPU that others have, and has to wait for its turn there before it looks. */
 static mp_status give_way(const int *cpu, int *out, mp_call *call)
 {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET((size_t)*cpu, &one);
-    if (setpriority(PRIO_PROCESS, 0, 10) != 0 || sched_setaffinity(0, sizeof one, &one) != 0)
+    (void)go_to(*cpu, false); /* fails where there is no other */
+    if (setpriority(PRIO_PROCESS, 0, 10) != 0 || !go_to(*cpu, true))
         return mp_fail(call, MP_ESYSTEM, "cannot give way");
     while (!mp_call_cancelled(call))
         nap_us(100);
@@ -331,22 +339,21 @@ MP_TASK(give_way, int, int);
 static pid_t take_cpu(int cpu)
 {
     pid_t child = proc_fork();
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET((size_t)cpu, &one);
-    if (child == 0 && sched_setaffinity(0, sizeof one, &one) == 0)
-        for (;;)
-            ;
+    while (child == 0)
+        if (!go_to(cpu, true))
+            _exit(1);
+    cr_assert(gt(int, child, 0));
     return child;
 }
 
 /* The system gave its worker no CPU from when it began until its time was up, or hardly any: who would have looked is not ended for that. */
 EACH_PROCESS_KIND(early, item_that_has_had_no_cpu__is_told_and_not_ended)
 {
+    enum { HOGS = 3 };
     mp_pool *pool = OPEN_POOL(.processes = 1, .grace = 30); /* it has hardly any CPU to return with, either */
     int cpu = sched_getcpu(), out[20];
-    pid_t hogs[6];
-    for (int i = 0; i < 6; i++)
+    pid_t hogs[HOGS];
+    for (int i = 0; i < HOGS; i++)
         hogs[i] = take_cpu(cpu);
     for (int i = 0; i < 20; i++) {
         mp_error error;
@@ -354,10 +361,10 @@ EACH_PROCESS_KIND(early, item_that_has_had_no_cpu__is_told_and_not_ended)
         cr_expect(eq(int, status, MP_OK), "%s", error.message);
         cr_expect(eq(int, out[i], -1));
     }
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < HOGS; i++) {
         kill(hogs[i], SIGKILL);
-    for (int i = 0; i < 6; i++)
         waitpid(hogs[i], NULL, 0);
+    }
     free_working(&pool);
 }
 

@@ -22,12 +22,14 @@ void sim_watch(sim_world *sim, uint32_t slot)
     bool heeds = w->started > w->finished && ledger_item(sim, w->fifo[w->finished])->heeds;
     uint64_t known = claim > w->sent ? w->sent : claim;
     w->known = known > w->known ? known : w->known;
-    mp__heed heed = sim_chance(sim, 200) ? MP__HEED_UNKNOWN : heeds ? MP__HEED_YES : MP__HEED_NO;
+    bool starves = sim_chance(sim, 200) || (w->started > w->finished && w->fifo[w->finished] % 8 == 0 &&
+                                            w->warned < w->started); /* until it is told */
+    mp__heed heed = starves ? MP__HEED_UNKNOWN : heeds ? MP__HEED_YES : MP__HEED_NO;
     sim->tally->watched++;
     SAY(sim, "  slot %u has started %llu%s", slot, (unsigned long long)claim,
-        heed == MP__HEED_UNKNOWN ? ", and has had no CPU"
-        : heeds                  ? ", and heeds"
-                                 : "");
+        starves ? ", and has had no CPU"
+        : heeds ? ", and heeds"
+                : "");
     mp__core_progress(sim->core, slot, w->generation, claim, heed);
 }
 

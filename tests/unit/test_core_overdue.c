@@ -360,8 +360,8 @@ CHECK(core_grace, it_has_had_no_cpu__is_told_and_asked_until_it_had)
     recalled(0, 1);
     cr_assert(asked_of(MP__ACT_CANCEL, 0));
     for (int i = 0; i < 3; i++) {
-        at(mp__core_now(core) + tick);
-        cr_assert(asked_of(MP__ACT_WATCH, 0), "not a tick of its time-out later");
+        at(mp__core_now(core) + (MP__TICK_MIN_NS << i));
+        cr_assert(asked_of(MP__ACT_WATCH, 0), "ever later, and not a tick of its time-out");
         progress(0, 1, MP__HEED_UNKNOWN);
         cr_assert_not(asked_of(MP__ACT_END, 0) || asked_of(MP__ACT_CANCEL, 0));
     }
