@@ -6,7 +6,7 @@ enum { LINE = 512 };
 _Static_assert(sizeof(mp__forked) <= LINE, "on one page");
 
 _Alignas(LINE) mp__forked mp__forks = {
-    .kept = {[0 ... MP__KEPT_LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER},
+    .kept = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER},
     .symbols = PTHREAD_MUTEX_INITIALIZER,
 };
 

@@ -12,14 +12,14 @@ typedef enum mp__role {
 } mp__role;
 
 /* No other of them is taken below one. */
-enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__LOADER_LOCK, MP__KEPT_LOCKS };
+enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__KEPT_LOCKS };
 
 /* Together, on one page: each that is written behind a fork is copied first, on both sides, which takes longer than all else that is
  * done with it. */
 typedef struct mp__forked {
     pthread_mutex_t kept[MP__KEPT_LOCKS];
     pthread_mutex_t
-        symbols; /* not kept, for files are read under it, but new in a child: all that two uses of libdw share is that it is loaded */
+        symbols; /* not kept, for files are read under it, but new in a child: nothing of libdw's is shared between two uses */
     mp__role role; /* fixed before the process has other threads */
 } mp__forked;
 extern mp__forked mp__forks;

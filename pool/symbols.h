@@ -17,7 +17,7 @@ typedef struct mp__symbol {
     int line;
 } mp__symbol;
 
-/* The files of one backtrace, opened as they are needed. NULL: none can be (no memory, or libdw is not there). One thread at a time
+/* The files of one backtrace, opened as they are needed. NULL: none can be (no memory, or built without libdw). One thread at a time
  * in the whole process: libdw's rule. */
 typedef struct mp__debug_files mp__debug_files;
 mp__debug_files *mp__debug_files_open(void);

@@ -5,10 +5,8 @@
  * Each file is reported to libdw as if it were loaded at the addresses that stand in it: an offset in the file becomes such an
  * address by its program headers. So it does not matter which process had it where, nor whether that still lives. symbols.c sees to
  * it that one thread at a time is here. A file that is gone, or is not ELF, has no symbols: nothing fails. */
-#include "pool/forks.h"
 #include "pool/symbols.h"
 #include "serial/memory.h"
-#include <dlfcn.h>
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
@@ -17,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,59 +30,23 @@ struct mp__debug_files {
     } files[FILES_MAX];
 };
 
-/* What is called here. It is loaded when there is first something to be read: libdw brings four libraries, each fork copies what a program has
- * mapped, and a program in which nothing crashes needs none of them. */
-/* clang-format off */
-#define USED(X) \
-    X(dwfl_begin) X(dwfl_end) X(dwfl_report_begin) X(dwfl_report_elf) X(dwfl_build_id_find_elf) \
-    X(dwfl_standard_find_debuginfo) X(dwfl_offline_section_address) X(dwfl_module_info) X(dwfl_module_getelf) \
-    X(dwfl_module_addrinfo) X(dwfl_module_addrdie) X(dwfl_module_nextcu) X(dwfl_module_getdwarf) \
-    X(dwarf_haspc) X(dwarf_getsrc_die) X(dwarf_lineno) X(dwarf_linesrc) X(dwarf_getscopes) X(dwarf_getscopes_die) \
-    X(dwarf_offdie) X(dwarf_dieoffset) X(dwarf_formudata) X(dwarf_attr) X(dwarf_getsrcfiles) X(dwarf_filesrc) \
-    X(dwarf_diename) X(dwarf_tag) \
-    X(elf_getphdrnum) X(gelf_getphdr)
-/* clang-format on */
-#define DECLARE(name) __typeof__(name) *name;
-#define FIND(name) &&(dw.name = (__typeof__(name) *)dlsym(library, #name))
-static struct {
-    USED(DECLARE)
-} dw;
-
-/* A program without a dynamic loader would get a second C library with it, and free what that has allocated. */
-static bool find_all(void)
-{
-    void *library = getauxval(AT_BASE) ? dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL) : NULL;
-    return library USED(FIND);
-}
-
-/* Once. No child is forked meanwhile: it would have half a list of what is loaded. */
-static bool load(void)
-{
-    static bool tried, loaded;
-    pthread_mutex_lock(&mp__forks.kept[MP__LOADER_LOCK]);
-    if (!tried)
-        loaded = find_all();
-    tried = true;
-    pthread_mutex_unlock(&mp__forks.kept[MP__LOADER_LOCK]);
-    return loaded;
-}
+static char *no_path;
+static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_build_id_find_elf,
+                                         .find_debuginfo = dwfl_standard_find_debuginfo,
+                                         .section_address = dwfl_offline_section_address,
+                                         .debuginfo_path = &no_path};
 
 mp__debug_files *mp__debug_files_open(void)
 {
-    static char *no_path;
-    static Dwfl_Callbacks callbacks = {.debuginfo_path = &no_path};
-    mp__debug_files *made = load() ? mp__memory.calloc(1, sizeof *made) : NULL;
+    mp__debug_files *made = mp__memory.calloc(1, sizeof *made);
     if (!made)
         return NULL;
-    callbacks.find_elf = dw.dwfl_build_id_find_elf;
-    callbacks.find_debuginfo = dw.dwfl_standard_find_debuginfo;
-    callbacks.section_address = dw.dwfl_offline_section_address;
-    made->dwfl = dw.dwfl_begin(&callbacks);
+    made->dwfl = dwfl_begin(&callbacks);
     if (!made->dwfl) {
         free(made);
         return NULL;
     }
-    dw.dwfl_report_begin(made->dwfl);
+    dwfl_report_begin(made->dwfl);
     return made;
 }
 
@@ -93,7 +54,7 @@ void mp__debug_files_close(mp__debug_files *files)
 {
     if (!files)
         return;
-    dw.dwfl_end(files->dwfl);
+    dwfl_end(files->dwfl);
     for (size_t i = 0; i < files->count; i++)
         free(files->files[i].path);
     free(files);
@@ -114,10 +75,10 @@ static Dwfl_Module *report(mp__debug_files *files, const char *path)
 {
     GElf_Addr low, high;
     int fd = open_file(path);
-    Dwfl_Module *module = fd < 0 ? NULL : dw.dwfl_report_elf(files->dwfl, path, path, fd, files->next, false);
+    Dwfl_Module *module = fd < 0 ? NULL : dwfl_report_elf(files->dwfl, path, path, fd, files->next, false);
     if (!module && fd >= 0)
         close(fd);
-    if (module && dw.dwfl_module_info(module, NULL, &low, &high, NULL, NULL, NULL, NULL) && high > files->next)
+    if (module && dwfl_module_info(module, NULL, &low, &high, NULL, NULL, NULL, NULL) && high > files->next)
         files->next = (high + 0x1fffff) & ~(GElf_Addr)0xfffff;
     return module;
 }
@@ -142,11 +103,11 @@ static bool address_of(Dwfl_Module *module, size_t offset, GElf_Addr *address)
     GElf_Addr bias;
     GElf_Phdr header;
     size_t count;
-    Elf *elf = dw.dwfl_module_getelf(module, &bias);
-    if (!elf || dw.elf_getphdrnum(elf, &count) != 0)
+    Elf *elf = dwfl_module_getelf(module, &bias);
+    if (!elf || elf_getphdrnum(elf, &count) != 0)
         return false;
     for (size_t i = 0; i < count; i++)
-        if (dw.gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD && offset >= header.p_offset &&
+        if (gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD && offset >= header.p_offset &&
             offset - header.p_offset < header.p_filesz) {
             *address = offset - header.p_offset + header.p_vaddr + bias;
             return true;
@@ -163,7 +124,7 @@ static void find_function(Dwfl_Module *module, GElf_Addr address, mp__symbol *sy
 {
     GElf_Sym found;
     GElf_Off offset = 0;
-    const char *name = dw.dwfl_module_addrinfo(module, address, &offset, &found, NULL, NULL, NULL);
+    const char *name = dwfl_module_addrinfo(module, address, &offset, &found, NULL, NULL, NULL);
     if (!name)
         return;
     copy_text(symbol->function, sizeof symbol->function, name);
@@ -182,10 +143,10 @@ static void put_line(mp__symbol *symbol, const char *file, int line)
 /* The compilation unit of an address. gcc writes a table for that; clang does not, then each unit is asked. */
 static Dwarf_Die *find_unit(Dwfl_Module *module, GElf_Addr address, Dwarf_Addr *bias)
 {
-    Dwarf_Die *unit = dw.dwfl_module_addrdie(module, address, bias);
+    Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
     if (unit)
         return unit;
-    while ((unit = dw.dwfl_module_nextcu(module, unit, bias)) && dw.dwarf_haspc(unit, address - *bias) != 1)
+    while ((unit = dwfl_module_nextcu(module, unit, bias)) && dwarf_haspc(unit, address - *bias) != 1)
         continue;
     return unit;
 }
@@ -193,9 +154,9 @@ static Dwarf_Die *find_unit(Dwfl_Module *module, GElf_Addr address, Dwarf_Addr *
 static void find_line(Dwarf_Die *unit, GElf_Addr address, mp__symbol *symbol)
 {
     int line = 0;
-    Dwarf_Line *at = dw.dwarf_getsrc_die(unit, address);
-    if (at && dw.dwarf_lineno(at, &line) == 0)
-        put_line(symbol, dw.dwarf_linesrc(at, NULL, NULL), line);
+    Dwarf_Line *at = dwarf_getsrc_die(unit, address);
+    if (at && dwarf_lineno(at, &line) == 0)
+        put_line(symbol, dwarf_linesrc(at, NULL, NULL), line);
 }
 
 /* The scopes around an address, innermost first, each within the next as the code lies in the file; given. */
@@ -203,11 +164,10 @@ static int find_scopes(Dwfl_Module *module, Dwarf_Die *unit, GElf_Addr address, 
 {
     Dwarf_Die innermost, *found = NULL;
     Dwarf_Addr bias;
-    int count = dw.dwarf_getscopes(unit, address, &found);
-    bool there =
-        count > 0 && dw.dwarf_offdie(dw.dwfl_module_getdwarf(module, &bias), dw.dwarf_dieoffset(&found[0]), &innermost);
+    int count = dwarf_getscopes(unit, address, &found);
+    bool there = count > 0 && dwarf_offdie(dwfl_module_getdwarf(module, &bias), dwarf_dieoffset(&found[0]), &innermost);
     free(found);
-    return there ? dw.dwarf_getscopes_die(&innermost, scopes) : 0;
+    return there ? dwarf_getscopes_die(&innermost, scopes) : 0;
 }
 
 /* Where a function that was put into another one was called. */
@@ -216,10 +176,10 @@ static void put_call(Dwarf_Die *unit, Dwarf_Die *inlined, mp__symbol *symbol)
     Dwarf_Attribute attribute;
     Dwarf_Word file = 0, line = 0;
     Dwarf_Files *files;
-    if (dw.dwarf_formudata(dw.dwarf_attr(inlined, DW_AT_call_file, &attribute), &file) == 0 &&
-        dw.dwarf_formudata(dw.dwarf_attr(inlined, DW_AT_call_line, &attribute), &line) == 0 &&
-        dw.dwarf_getsrcfiles(unit, &files, NULL) == 0)
-        put_line(symbol, dw.dwarf_filesrc(files, file, NULL, NULL), (int)line);
+    if (dwarf_formudata(dwarf_attr(inlined, DW_AT_call_file, &attribute), &file) == 0 &&
+        dwarf_formudata(dwarf_attr(inlined, DW_AT_call_line, &attribute), &line) == 0 &&
+        dwarf_getsrcfiles(unit, &files, NULL) == 0)
+        put_line(symbol, dwarf_filesrc(files, file, NULL, NULL), (int)line);
 }
 
 /* symbols[0] has the address's own line and the name of the function as the file's symbols have it: splits it up into what the
@@ -231,8 +191,8 @@ static size_t split(Dwfl_Module *module, Dwarf_Die *unit, GElf_Addr address, mp_
     mp__symbol whole = symbols[0];
     size_t count = 0;
     for (int i = 0; i < scope_count && count + 1 < most; i++) {
-        const char *name = dw.dwarf_diename(&scopes[i]);
-        if (dw.dwarf_tag(&scopes[i]) != DW_TAG_inlined_subroutine || !name)
+        const char *name = dwarf_diename(&scopes[i]);
+        if (dwarf_tag(&scopes[i]) != DW_TAG_inlined_subroutine || !name)
             continue;
         copy_text(symbols[count].function, sizeof symbols->function, name);
         symbols[++count] = (mp__symbol){0};

@@ -1,4 +1,4 @@
-/* The files of a backtrace, where elfutils' headers are not there when the library is built: nothing is known of them. */
+/* The files of a backtrace, where libdw is not there when the library is built: nothing is known of them. */
 #include "pool/symbols.h"
 
 mp__debug_files *mp__debug_files_open(void)
