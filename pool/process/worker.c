@@ -311,12 +311,17 @@ static void look_round(worker *w, bool long_ones)
         glance(w);
 }
 
-/* Bytes of tasks that the parent has sent and we have not begun. */
+/* How many bytes of tasks we have begun, */
+static uint64_t begun(const worker *w)
+{
+    return w->received - (w->reader.end - w->reader.begin) - w->row_left;
+}
+
+/* and how many the parent has sent beyond. */
 static uint64_t left_to_do(const worker *w)
 {
-    uint64_t begun = w->received - (w->reader.end - w->reader.begin) - w->row_left;
-    uint64_t sent = atomic_load_explicit(&w->shared->sent, memory_order_relaxed);
-    return sent > begun ? sent - begun : 0;
+    uint64_t sent = atomic_load_explicit(&w->shared->sent, memory_order_relaxed), done = begun(w);
+    return sent > done ? sent - done : 0;
 }
 
 /* Results go out when they are many, have waited, or when half of what we had to do is done: then the parent, which is woken by
@@ -325,17 +330,15 @@ static bool is_time(worker *w)
 {
     if (!w->row_left && w->reader.begin == w->reader.end)
         return false; /* nothing is left: it is said at once, in the way in which it is waited for */
-    uint64_t left = left_to_do(w);
-    if (left > w->most_left)
-        w->most_left = left;
-    return (left && left <= w->most_left / 2) || w->results.bytes.size >= MP__FLUSH_AT || w->urgent ||
+    uint64_t left = left_to_do(w), done = begun(w) - w->begun_before;
+    return (left && left <= done) || w->results.bytes.size >= MP__FLUSH_AT || w->urgent ||
            w->looked_at - w->flushed_at >= w->patience_ns;
 }
 
 static void flush_between(worker *w)
 {
     mp__results_flush(&w->results);
-    w->most_left = left_to_do(w);
+    w->begun_before = begun(w);
     w->flushed_at = w->looked_at;
     w->urgent = false;
 }
@@ -356,7 +359,7 @@ static void between_items(worker *w, size_t items)
  * last of their results may go a little beyond what is to be flushed. */
 static size_t stretch(worker *w, const mp_task *task, size_t size, size_t count)
 {
-    uint64_t left = left_to_do(w), half = (left > w->most_left ? left : w->most_left) / 2;
+    uint64_t left = left_to_do(w), half = (left + begun(w) - w->begun_before) / 2;
     size_t until_look = w->until_look > w->looked_items ? w->until_look - w->looked_items : 1;
     size_t until_half = left > half ? (size_t)(left - half + size - 1) / size : count;
     size_t until_full = w->results.bytes.size < MP__FLUSH_AT ? (MP__FLUSH_AT - w->results.bytes.size) / 8 + 1 : 1;
@@ -453,9 +456,9 @@ static void wait_for_frames(worker *w)
     if (!mp__frame_reader_space(&w->reader, &where, &room))
         mp__worker_leave(w->reader.status == MP_ENOMEM ? MP__EXIT_SETUP : MP__EXIT_PROTOCOL);
     size_t got = letter ? take_letter(w, where, room, letter) : read_pipe(w, where, room);
+    w->begun_before = begun(w);
     mp__frame_reader_filled(&w->reader, got);
     w->received += got;
-    w->most_left = 0;
     w->urgent = false;
     w->looked_at = w->flushed_at = mp__now();
 }

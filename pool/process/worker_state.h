@@ -23,12 +23,12 @@ typedef struct mp__process_worker {
     const mp_task *task;     /* of the items that come */
     uint32_t attempt;
     size_t next_item, item_step;
-    uint64_t patience_ns; /* how long their results may wait for others, between items */
-    uint64_t expected_ns; /* for so long who waits for the only one of them is awake, when it was sent */
-    bool urgent;          /* one of them has failed: that may end the others */
-    uint64_t row_left;    /* bytes of the row that is being run, behind its present item */
-    uint64_t most_left;   /* bytes of tasks that were still to be done, since results went out last */
-    void *input, *output; /* room for one value each; as long as it is little, not of the heap */
+    uint64_t patience_ns;  /* how long their results may wait for others, between items */
+    uint64_t expected_ns;  /* for so long who waits for the only one of them is awake, when it was sent */
+    bool urgent;           /* one of them has failed: that may end the others */
+    uint64_t row_left;     /* bytes of the row that is being run, behind its present item */
+    uint64_t begun_before; /* bytes of tasks that had begun when results went out last */
+    void *input, *output;  /* room for one value each; as long as it is little, not of the heap */
     size_t room;
     mp__buffer scratch; /* what the input points to */
     bool past_hooks; /* items have begun: what looks like a hook now is what is left of a pipe that a task has read from */

@@ -56,7 +56,6 @@ typedef struct mp__worker {
     bool patient;        /* the item that was run last is */
     bool urgent;         /* one that is has failed: that may end the others */
     uint64_t watched_ns; /* for so long the driver was about to look for what it was told last, without sleeping */
-    uint32_t most_left;  /* items that were still to be done, since the driver was told last */
     bool lent;           /* its thread is: the driver looks by itself when a step is over, and not before */
     bool prepared;       /* then: it is through with its initializer, */
     bool failed;         /* and an item of this step has failed */
@@ -89,7 +88,6 @@ static void tell(worker *w)
     w->told = w->started;
     w->told_at = w->looked_at;
     w->urgent = false;
-    w->most_left = mp__lane_left(w->lane, w->started);
     w->watched_ns = w->lent ? 0 : mp__news_tell(w->lane);
 }
 
@@ -203,10 +201,8 @@ static void begin_row(worker *w)
  * none. Told more often it is woken in vain. */
 static bool is_time(worker *w)
 {
-    uint32_t left = mp__lane_left(w->lane, w->started);
-    if (left > w->most_left)
-        w->most_left = left;
-    return left <= w->most_left / 2 || w->urgent || w->looked_at - w->told_at >= PATIENT_NS;
+    return mp__lane_left(w->lane, w->started) <= w->started - w->told || w->urgent ||
+           w->looked_at - w->told_at >= PATIENT_NS;
 }
 
 static bool has_to_tell(worker *w)
@@ -220,7 +216,8 @@ static bool has_to_tell(worker *w)
 static unsigned until_there_is_something(const worker *w)
 {
     uint64_t until = w->until_look - w->looked_items, left = mp__lane_left(w->lane, w->started);
-    uint64_t more = w->patient ? left - w->most_left / 2 : w->told + WAIT_ITEMS - w->started;
+    uint64_t done = w->started - w->told, half = left > done ? (left - done) / 2 : 0;
+    uint64_t more = w->patient ? half : w->told + WAIT_ITEMS - w->started;
     until = more < until ? more : until;
     return until ? (unsigned)until : 1; /* the last one is told of when there is nothing more to run */
 }
