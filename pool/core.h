@@ -133,7 +133,7 @@ enum {
                                  * from the workers. More does no harm: what has not started can be taken back */
     MP__WINDOW_ITEMS = 16384,   /* and never more items than that; */
     MP__WINDOW_CALLS = 4096,    /* calls fewer: what has begun takes memory, and who drives is slower than a short task */
-    MP__PIECE_NS = 100000,      /* of an open job not less than this at a time, where there is more */
+    MP__PIECE_NS = 50000,       /* of an open job not less than this at a time, where there is more */
     MP__ALONE_NS = 1000000,     /* calls of one item that takes this long, or nobody knows how long, are sent one by one */
     MP__RECALL_ITEM_NS = 50000, /* items at least this long are worth taking back from a neighbour at once */
     MP__RECALL_NS = 200000,     /* others when their worker has shown no progress for this long */

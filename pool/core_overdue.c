@@ -76,7 +76,7 @@ static uint64_t watch_run(mp__core *core, mp__slot *slot, uint64_t ordinal, cons
 
 /* --- overdue ----------------------------------------------------------------------------------------------------------- */
 
-/* Its task looks, or does not: in that case nothing is gained by waiting. */
+/* Its task looks, or does not: in that case nothing is gained by waiting. Who gets no CPU has its grace too, and a new one when it looks. */
 static void overdue_judge(mp__core *core, mp__slot *slot, mp__heed heed)
 {
     slot->overdue.judged = core->unkillable || heed != MP__HEED_UNKNOWN;
@@ -84,7 +84,7 @@ static void overdue_judge(mp__core *core, mp__slot *slot, mp__heed heed)
         slot->overdue.ask_ns *= 2;
     if (!core->unkillable && heed == MP__HEED_NO)
         mp__slot_want(core, slot, MP__ACT_END);
-    else if (!core->unkillable && heed == MP__HEED_YES)
+    else if (!core->unkillable && (heed == MP__HEED_YES || slot->overdue.end_at == MP__NEVER))
         slot->overdue.end_at = core->now + slot->overdue.grace_ns;
     if (!slot->overdue.told && (core->unkillable || heed != MP__HEED_NO))
         mp__slot_purge(core, slot);

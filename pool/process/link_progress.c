@@ -80,7 +80,13 @@ void mp__link_cancel(mp__link *link)
         return;
     uint64_t ordinal = mp__link_started(link);
     atomic_store_explicit(&link->shared->cancelled, ordinal, memory_order_relaxed);
-    see(link, ordinal);
+    if (ordinal != link->seen || !link->seen_deaf)
+        see(link, ordinal);
+}
+
+static bool has_looked(const mp__link *link, uint64_t ordinal)
+{
+    return atomic_load_explicit(&link->shared->heeds, memory_order_relaxed) == ordinal;
 }
 
 static bool had_its_time(const mp__link *link)
@@ -97,14 +103,16 @@ static bool had_its_time(const mp__link *link)
 mp__heed mp__link_heeds(mp__link *link)
 {
     uint64_t ordinal = mp__link_started(link);
-    if (ordinal && atomic_load_explicit(&link->shared->heeds, memory_order_relaxed) == ordinal)
-        return MP__HEED_YES;
     if (!ordinal)
         return MP__HEED_NO;
+    if (has_looked(link, ordinal))
+        return MP__HEED_YES;
     if (ordinal > link->seen)
         see(link, ordinal);
     else if (ordinal == link->seen && !link->seen_deaf)
         link->seen_deaf = had_its_time(link);
+    if (has_looked(link, ordinal)) /* it may have had its CPU between the two */
+        return MP__HEED_YES;
     return ordinal == link->seen && !link->seen_deaf ? MP__HEED_UNKNOWN : MP__HEED_NO;
 }
 

@@ -26,8 +26,9 @@
 #include <unistd.h>
 
 enum {
-    LOOK_NS = 50000,  /* look at the clock about this often */
-    LONG_NS = 500000, /* all that footing.c looks at is little of that */
+    LOOK_NS = 50000,          /* look at the clock about this often */
+    LONG_NS = 500000,         /* all that footing.c looks at is little of that */
+    WINDOW_HALF_NS = 8000000, /* of an item that takes this long there are two here at most, however many bytes each has */
     GLANCE_MOST_NS = 10000,
     LOOK_ITEMS = 1024,
     SCRATCH_KEEP = 1 << 20,
@@ -284,6 +285,7 @@ static bool account(worker *w)
     uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
     w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
     bool long_ones = w->looked_items && spent / w->looked_items >= LONG_NS;
+    w->urgent |= w->looked_items && spent / w->looked_items >= WINDOW_HALF_NS;
     w->looked_items = 0;
     w->looked_at = now;
     weigh(w);
@@ -504,8 +506,9 @@ static void run_items(worker *w, mp__frame *frame)
         run_item(w, frame);
         between_items(w, 1);
         if (!more-- || w->recalled)
-            return;
+            break;
     }
+    w->row_left = 0;
 }
 
 _Noreturn void mp__worker_serve(worker *w)
