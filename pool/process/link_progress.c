@@ -14,6 +14,15 @@ _Static_assert((MP__OUTBOX_FULL + (1 << 20) + MP__FRAME_BUFFER) / (3 * 4 + sizeo
                    UINT64_MAX / MP__EPOCH_ONE,
                "recalls that can be missed");
 
+/* How many it has started. A wild task may have made that less than it was: what has run would be given to another worker and run twice. The
+ * second count is never ahead of the first. */
+static uint64_t count_of(const mp__link *link, uint64_t claim)
+{
+    uint64_t first = claim & MP__STARTED_MASK;
+    uint64_t second = atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
+    return first > second || second > link->items ? first : second;
+}
+
 /* From now on it starts nothing of what it was sent: also of an input that is half on its way the rest may be anything, and its
  * owner may free it at once. */
 bool mp__link_recall(mp__link *link)
@@ -23,7 +32,7 @@ bool mp__link_recall(mp__link *link)
     if (link->state != MP__LINK_OPEN || link->deaf || !mp__outbox_raw(&link->outbox, MP__RESUME, &epoch, sizeof epoch))
         return false;
     uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
-    link->started = before & MP__STARTED_MASK;
+    link->started = count_of(link, before);
     link->epoch = epoch;
     link->has_run = false;
     link->items = link->started;
@@ -36,7 +45,7 @@ uint64_t mp__link_started(const mp__link *link)
 {
     if (!link->shared)
         return 0;
-    uint64_t count = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
+    uint64_t count = count_of(link, atomic_load_explicit(&link->shared->claim, memory_order_acquire));
     return count < link->items ? count : link->items;
 }
 

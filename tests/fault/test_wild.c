@@ -21,6 +21,7 @@ typedef enum deed {
     SCRIBBLE_RESULTS,
     JOIN_FRAMES,
     COUNT_UP,
+    COUNT_ANEW, /* and goes on for so long that what is behind it is taken back */
     NEW_EPOCH,
     READ_TASKS,
     FORGE_A_RESULT,
@@ -92,6 +93,10 @@ static void do_deed(deed what)
         page[4096] = (unsigned char)(page[4096] + 0x40);
     if (what == COUNT_UP)
         page[0]++;
+    if (what == COUNT_ANEW) {
+        page[0] = 0;
+        nap_us(3000);
+    }
     if (what == NEW_EPOCH)
         page[6]++;
     if (what == READ_TASKS) {
@@ -187,6 +192,12 @@ CHECK(wild, counts_an_item_up__costs_at_most_that_one)
 {
     wild_rounds(COUNT_UP, 1, 2);
     wild_rounds(COUNT_UP, 2, 2);
+}
+
+CHECK(wild, counts_anew__costs_at_most_that_one)
+{
+    wild_rounds(COUNT_ANEW, 1, 2);
+    wild_rounds(COUNT_ANEW, 2, 2);
 }
 
 CHECK(wild, writes_over_the_epoch__costs_nothing)
