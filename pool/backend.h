@@ -156,8 +156,8 @@ typedef struct mp__backend {
     void (*settle)(mp__workers *workers);
     /* Lets the task that runs there now see that nobody waits for it: mp_call_cancelled. Items sent later are not concerned. */
     void (*cancel)(mp__workers *workers, uint32_t slot);
-    /* Whether the task that runs there now has looked if it is cancelled. UNKNOWN, at the first question and until it had a CPU to do so
-     * (a millisecond, since that or since `cancel`), or waits for something else. NULL: NO. */
+    /* Whether the task that runs there now has looked if it is cancelled. UNKNOWN: it has not, at the first question and until it had
+     * a CPU to do so (a millisecond, since that or since `cancel`) or waits for something else. NULL: NO. */
     mp__heed (*heeds)(mp__workers *workers, uint32_t slot);
     /* Ends the life (asks, as `kill` that is not hard) if it runs its `ordinal`-th item, and has not given its result: then it
      * starts nothing any more, LOST follows, and values that were sent are not looked at any more. NO: it is not, or no longer,

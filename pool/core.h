@@ -26,9 +26,9 @@
  * with its verdict, MP_ECANCELLED mostly: those not handed out at once, those with workers when they have been taken back.
  *
  * An item whose time is up, or whose job is cancelled by force while it runs, is *overdue*. Its task is told; if it has looked
- * whether it is cancelled it gets its *grace* to return, else it is ended, and its life with it, as soon as it had a CPU to look. What it
- * returns until then is its end, if it went well; else it ends with the reason why it was overdue. An item that has failed may be run again
- * (mp__core_job.retries): it waits until its back-off is over, and goes to the front of its job.
+ * whether it is cancelled it gets its *grace* to return, else it is ended, and its life with it, as soon as it had a CPU to look.
+ * What it returns until then is its end, if it went well; else it ends with the reason why it was overdue. An item that has failed
+ * may be run again (mp__core_job.retries): it waits until its back-off is over, and goes to the front of its job.
  *
  * How long an item has run is not told but sampled: while one that has a time-out may run, the core asks every tick how far its
  * worker is (MP__ACT_WATCH). What is seen running twice has run the time between. So time-outs are never early, and late by a
@@ -118,19 +118,19 @@ typedef struct mp__core_config {
     bool unkillable; /* a worker that runs an item cannot be ended, and the item ends only when its task returns: threads */
 } mp__core_config;
 
-/* Whether a task looks if it is cancelled. */
-typedef enum mp__heed { /* they go to other hosts */
-                        MP__HEED_NO = 0,
-                        MP__HEED_YES = 1,
-                        MP__HEED_UNKNOWN = 2, /* it has not, but nobody knows whether it had a CPU in which it could */
+/* Whether a task looks if it is cancelled. The numbers go to other hosts. */
+typedef enum mp__heed {
+    MP__HEED_NO = 0,
+    MP__HEED_YES = 1,
+    MP__HEED_UNKNOWN = 2, /* it has not, but nobody knows whether it had a CPU in which it could */
 } mp__heed;
 
 typedef enum mp__core_state { MP__RUNNING, MP__CLOSED, MP__BROKEN, MP__TERMINATED, MP__ENDED } mp__core_state;
 
 enum {
-    MP__WINDOW_NS =
-        16000000, /* work on a worker at a time: topped up at half of it. A wake-up of the parent takes 20 to 100 us
-                                 * from the workers. More does no harm: what has not started can be taken back */
+    /* work on a worker at a time: topped up at half of it. A wake-up of the parent takes 20 to 100 us from the workers. More does no
+     * harm: what has not started can be taken back; */
+    MP__WINDOW_NS = 16000000,
     MP__WINDOW_ITEMS = 16384,   /* and never more items than that; */
     MP__WINDOW_CALLS = 4096,    /* calls fewer: what has begun takes memory, and who drives is slower than a short task */
     MP__PIECE_NS = 50000,       /* of an open job not less than this at a time, where there is more */

@@ -7,9 +7,9 @@
  * Happy path: the item's time is up; its task has never looked whether it is cancelled, so its worker is asked to end (ACT_END),
  * and that is true: the life is DOOMED. What it was sent behind that item goes elsewhere at once, what it had finished still comes,
  * and its loss gives the item its end. A task that looks is told first: by a recall, after which nothing can begin that would
- * be told instead, and ACT_CANCEL; then it has its grace. One that waits for a CPU since it was sent its item may be of either
- * sort: it is told, and asked about again, ever more seldom, until it has had one. Where workers cannot be ended that is all. The item that ends by itself
- * at any time before clears the mark; an END that comes too late changes nothing, for the worker compares before it dies. */
+ * be told instead, and ACT_CANCEL; then it has its grace. One that may have had no CPU since it began may be of either sort: it is
+ * told, and asked about again, ever more seldom, until it has had one or its grace is over. Where workers cannot be ended that is
+ * all. The item that ends by itself at any time before clears the mark; an END that comes too late changes nothing, for the worker compares before it dies. */
 #include "pool/core_state.h"
 #include <assert.h>
 
@@ -76,7 +76,8 @@ static uint64_t watch_run(mp__core *core, mp__slot *slot, uint64_t ordinal, cons
 
 /* --- overdue ----------------------------------------------------------------------------------------------------------- */
 
-/* Its task looks, or does not: in that case nothing is gained by waiting. Who gets no CPU has its grace too, and a new one when it looks. */
+/* Its task looks, or does not: in that case nothing is gained by waiting. Who gets no CPU has its grace too, and a new one when it
+ * looks. */
 static void overdue_judge(mp__core *core, mp__slot *slot, mp__heed heed)
 {
     slot->overdue.judged = core->unkillable || heed != MP__HEED_UNKNOWN;

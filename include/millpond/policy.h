@@ -4,8 +4,8 @@
  *
  * `.timeout`: how long an item may run, in seconds from when its task starts, wherever in a chunk it stands; 0: the pool's
  * default; MP_FOREVER: no limit. Never early; late by a sixteenth of it at most (at least a millisecond, at most a quarter of a
- * second), where its worker has a CPU. A program that was stopped meanwhile (Ctrl-Z, a debugger, a suspended machine) is not held to it. When an item's
- * time is up
+ * second), where its worker has a CPU. A program that was stopped meanwhile (Ctrl-Z, a debugger, a suspended machine) is not held to
+ * it. When an item's time is up
  *   - its task is told: mp_call_cancelled is true from now on. One that has asked before has `.grace` to return (mp_pool_options):
  *     what it returns with MP_OK counts, the best it has found so far say. So has one that asks then, if the system had given its
  *     worker no CPU to do so before: it has a millisecond of CPU time for that, and no longer than until it sleeps;

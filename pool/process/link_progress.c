@@ -1,5 +1,6 @@
 /* How far a worker is with what it was sent, and taking back what it has not started. Under the pool's lock; what stands in the shared
- * memory is believed by nobody who could be hurt by it. What the system knows of it (its CPU time, /proc) and will not say counts as nothing. */
+ * memory is believed by nobody who could be hurt by it. Where the system will not say what it knows of it (CPU time, /proc), it is as
+ * if it had had a CPU. */
 #include "pool/process/link.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,8 +15,8 @@ _Static_assert((MP__OUTBOX_FULL + (1 << 20) + MP__FRAME_BUFFER) / (3 * 4 + sizeo
                    UINT64_MAX / MP__EPOCH_ONE,
                "recalls that can be missed");
 
-/* How many it has started. A wild task may have made that less than it was: what has run would be given to another worker and run twice. The
- * second count is never ahead of the first. */
+/* How many it has started. A wild task may have made that less than it was: what has run would be given to another worker and run
+ * twice. The second count is never ahead of the first. */
 static uint64_t count_of(const mp__link *link, uint64_t claim)
 {
     uint64_t first = claim & MP__STARTED_MASK;
@@ -106,9 +107,9 @@ static bool had_its_time(const mp__link *link)
 
 /* What a wild task has written there is at worst taken for true: then one that is late is asked to return, and has its grace.
  *
- * One that has begun its item, and then had to leave its CPU to others, has not looked either. So the first time that nothing is seen its
- * CPU time is noted, and only who has had more since, or waits for something else, does not look. That costs some system calls, twice for an
- * item as long as it can have a CPU. */
+ * One that has begun its item, and then had to leave its CPU to others, has not looked either. So the first time that nothing is seen
+ * its CPU time is noted, and only who has had more since, or waits for something else, does not look. That is remembered: it costs
+ * system calls twice an item, and more often only of one that gets no CPU. */
 mp__heed mp__link_heeds(mp__link *link)
 {
     uint64_t ordinal = mp__link_started(link);

@@ -9,6 +9,7 @@
  * wrong here (no memory for a value, a result that cannot be encoded) is its item's failure. Only the initializer's failure is
  * its own: it is answered, and the parent ends the worker. */
 #include "pool/clock.h"
+#include "pool/core.h"
 #include "pool/process/letter.h"
 #include "pool/process/worker_state.h"
 #include "pool/system.h"
@@ -26,9 +27,8 @@
 #include <unistd.h>
 
 enum {
-    LOOK_NS = 50000,          /* look at the clock about this often */
-    LONG_NS = 500000,         /* all that footing.c looks at is little of that */
-    WINDOW_HALF_NS = 8000000, /* of an item that takes this long there are two here at most, however many bytes each has */
+    LOOK_NS = 50000,  /* look at the clock about this often */
+    LONG_NS = 500000, /* all that footing.c looks at is little of that */
     GLANCE_MOST_NS = 10000,
     LOOK_ITEMS = 1024,
     SCRATCH_KEEP = 1 << 20,
@@ -285,7 +285,7 @@ static bool account(worker *w)
     uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
     w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
     bool long_ones = w->looked_items && spent / w->looked_items >= LONG_NS;
-    w->urgent |= w->looked_items && spent / w->looked_items >= WINDOW_HALF_NS;
+    w->urgent |= w->looked_items && spent / w->looked_items >= MP__WINDOW_NS / 2; /* there is one more of these at most */
     w->looked_items = 0;
     w->looked_at = now;
     weigh(w);

@@ -145,6 +145,16 @@ CHECK_METHODS(ending, task_that_hides_behind_a_wild_count__is_ended)
     close_with_none(&r);
 }
 
+/* Lets the item go that waits at the gate; the next one has begun then, as the so many-th. */
+static void run_next(rig *r, const mp_task *task, int begun)
+{
+    board_here->gate = 1;
+    rig_await_kind(r, MP__EV_RESULT);
+    board_here->gate = 0;
+    rig_run(r, task, &values[0]);
+    cr_assert(SOON(board_here->begun == begun));
+}
+
 CHECK_METHODS(ending, task_that_has_looked_whether_it_is_cancelled__heeds)
 {
     rig r;
@@ -152,18 +162,10 @@ CHECK_METHODS(ending, task_that_has_looked_whether_it_is_cancelled__heeds)
     cr_assert_eq(kind->heeds(r.workers, 0), MP__HEED_NO);
     rig_run(&r, &mp__task_hold_or_see, &values[0]);
     cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_YES));
-    board_here->gate = 1;
-    rig_await_kind(&r, MP__EV_RESULT);
-    board_here->gate = 0;
-    rig_run(&r, &mp__task_wait_deaf, &values[0]);
-    cr_assert(SOON(board_here->begun == 2));
+    run_next(&r, &mp__task_wait_deaf, 2);
     cr_assert_neq(kind->heeds(r.workers, 0), MP__HEED_YES, "another item did");
     cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_NO), "it sleeps");
-    board_here->gate = 1;
-    rig_await_kind(&r, MP__EV_RESULT);
-    board_here->gate = 0;
-    rig_run(&r, &mp__task_work_deaf, &values[0]);
-    cr_assert(SOON(board_here->begun == 3));
+    run_next(&r, &mp__task_work_deaf, 3);
     cr_assert_eq(kind->heeds(r.workers, 0), MP__HEED_UNKNOWN, "the first time nobody knows");
     cr_assert(SOON(kind->heeds(r.workers, 0) == MP__HEED_NO), "it has had a CPU");
     board_here->gate = 1;

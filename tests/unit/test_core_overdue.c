@@ -351,13 +351,20 @@ CHECK(core_grace, workers_cannot_be_ended__the_task_is_told_and_that_is_all)
     pool_ends();
 }
 
-CHECK(core_grace, it_has_had_no_cpu__is_told_and_asked_until_it_had)
+/* The time of the only item is up, its worker has had no CPU, and it is told. */
+static void overdue_without_cpu(mp__core_job *job)
 {
-    mp__core_job job = {.n = 1, .timeout_ns = 160 * MS, .grace_ns = 50 * MS};
-    one_worker_runs(&job);
+    *job = (mp__core_job){.n = 1, .timeout_ns = 160 * MS, .grace_ns = 50 * MS};
+    one_worker_runs(job);
     watch_until(1000 * MS, 0, 1, MP__HEED_UNKNOWN);
     recalled(0, 1);
     cr_assert(asked_of(MP__ACT_CANCEL, 0) && !asked_of(MP__ACT_END, 0));
+}
+
+CHECK(core_grace, it_has_had_no_cpu__is_told_and_asked_until_it_had)
+{
+    mp__core_job job;
+    overdue_without_cpu(&job);
     for (int i = 0; i < 3; i++) {
         at(mp__core_now(core) + (MP__TICK_MIN_NS << i));
         cr_assert(asked_of(MP__ACT_WATCH, 0), "ever later, and not a tick of its time-out");
@@ -371,12 +378,9 @@ CHECK(core_grace, it_has_had_no_cpu__is_told_and_asked_until_it_had)
 
 CHECK(core_grace, it_never_has_a_cpu__is_ended_after_its_grace)
 {
-    mp__core_job job = {.n = 1, .timeout_ns = 16 * MS, .grace_ns = 50 * MS};
-    one_worker_runs(&job);
-    watch_until(1000 * MS, 0, 1, MP__HEED_UNKNOWN);
-    recalled(0, 1);
-    at(mp__core_now(core) + 50 * MS - 1);
-    progress(0, 1, MP__HEED_UNKNOWN);
+    mp__core_job job;
+    overdue_without_cpu(&job);
+    at(mp__core_now(core) + job.grace_ns - 1);
     cr_assert_not(asked_of(MP__ACT_END, 0));
     at(mp__core_now(core) + 1);
     cr_assert(asked_of(MP__ACT_END, 0));

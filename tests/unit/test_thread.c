@@ -405,6 +405,32 @@ CHECK(thread, stop__of_one_that_has_items__comes_after_them)
     rig_close(&r);
 }
 
+CHECK(thread, results_that_nobody_waits_for_alone__half_are_told_before_the_other_half_is_done)
+{
+    rig r;
+    int64_t in = 5, out[2] = {0};
+    make_gate();
+    rig_open(&r, 1, (mp__backend_config){0});
+    start_one(&r, 0);
+    kind->send(r.workers, 0,
+               &(mp__items){.count = 2,
+                            .attempt = 1,
+                            .job = TASK(hold),
+                            .task = task_index(&r, TASK(hold)),
+                            .patient = true,
+                            .value = &in,
+                            .out = out,
+                            .out_step = sizeof *out});
+    kind->flush(r.workers, 0);
+    sem_post(&gate); /* for one of them */
+    take_results(&r, 1);
+    cr_assert(out[0] == 5 && out[1] == 0);
+    sem_post(&gate);
+    take_results(&r, 1);
+    stop_one(&r, 0);
+    rig_close(&r);
+}
+
 /* --- taking back ----------------------------------------------------------------------------------------------------------- */
 
 CHECK(thread, recall__while_an_item_runs__takes_back_the_rest)
