@@ -319,11 +319,11 @@ static uint64_t begun(const worker *w)
     return w->received - (w->reader.end - w->reader.begin) - w->row_left;
 }
 
-/* and how many the parent has sent beyond. */
+/* and how many the parent has sent beyond. It says so when it has sent them: what we have is more than that while it is about to. */
 static uint64_t left_to_do(const worker *w)
 {
-    uint64_t sent = atomic_load_explicit(&w->shared->sent, memory_order_relaxed), done = begun(w);
-    return sent > done ? sent - done : 0;
+    uint64_t sent = atomic_load_explicit(&w->shared->sent, memory_order_relaxed);
+    return (sent > w->received ? sent : w->received) - begun(w);
 }
 
 /* Results go out when they are many, have waited, or when half of what we had to do is done: then the parent, which is woken by

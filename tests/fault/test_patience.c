@@ -1,4 +1,5 @@
 /* When a worker says what it has finished, where nobody waits for that alone: in time to get more before it has nothing to run. */
+#include "pool/system.h"
 #include "tests/fault/process_rig.h"
 #include "tests/lib/board.h"
 
@@ -29,6 +30,16 @@ static void send_patiently(rig *r, size_t index, const mp_str *value)
                             .value = value});
 }
 
+/* A parent that loses its CPU when the items are in the pipe and it has not said so yet. */
+static pid_t parent;
+static ssize_t write_and_stand_still(int fd, const struct iovec *pieces, int count)
+{
+    ssize_t written = writev(fd, pieces, count);
+    if (getpid() == parent && board_here->word[0] && !SOON(board_here->begun >= board_here->word[0]))
+        board_here->word[1]++;
+    return written;
+}
+
 /* The second of two is held up, and the result of the first one is there. */
 static void first_of_two_is_said(mp_str first, mp_str second)
 {
@@ -36,15 +47,18 @@ static void first_of_two_is_said(mp_str first, mp_str second)
     board_open();
     rig_open(&r, MP_FORK, (mp__backend_config){0});
     rig_start(&r);
-    for (size_t round = 0; round < 2; round++) { /* the first that it says, and later */
+    for (int round = 0; round < 2; round++) { /* the first that it says, and later */
         board_here->gate = 0;
-        send_patiently(&r, 2 * round, &first);
-        send_patiently(&r, 2 * round + 1, &second);
+        board_here->word[0] = 2 * round + 2;
+        send_patiently(&r, 2 * (size_t)round, &first);
+        send_patiently(&r, 2 * (size_t)round + 1, &second);
         kind->flush(r.workers, 0);
         rig_await_kind(&r, MP__EV_RESULT);
         board_here->gate = 1;
         rig_await_kind(&r, MP__EV_RESULT);
     }
+    cr_assert_eq(board_here->word[1], 0, "the second item has not begun");
+    board_here->word[0] = 0;
     rig_close(&r);
     board_close();
 }
@@ -59,4 +73,11 @@ CHECK(patience, long_one_before_one_of_many_bytes__is_said_at_once)
     static char bytes[1000];
     memset(bytes, 'g', sizeof bytes);
     first_of_two_is_said((mp_str){"l", 1}, (mp_str){bytes, sizeof bytes});
+}
+
+CHECK(patience, parent_has_not_said_what_it_sent__first_is_said_all_the_same)
+{
+    parent = getpid();
+    mp__system.writev = write_and_stand_still;
+    first_of_two_is_said((mp_str){"s", 1}, (mp_str){"g", 1});
 }
