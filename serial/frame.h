@@ -103,6 +103,12 @@ void mp__frame_reader_filled(mp__frame_reader *reader, size_t bytes);
  * accepted, a size over the limit (checked before memory is taken), a control part larger than the payload. */
 bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame);
 
+/* Only a part of a frame has come. */
+static inline bool mp__frame_reader_amid(const mp__frame_reader *reader)
+{
+    return reader->state == MP__READER_LARGE || reader->begin < reader->end;
+}
+
 /* More frames of the kind of a small one that was the last to be given out: how many follow it without a gap, `most` at most. They
  * count as given out; mp__frame_follow goes from one to the next. */
 size_t mp__frame_reader_more(mp__frame_reader *reader, const mp__frame *frame, size_t most);
