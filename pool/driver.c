@@ -96,6 +96,7 @@ static void mind_interrupt(mp__dispatch *d)
     mp__streams_interrupt(d);
     mp__core_time(d->core, mp__now());
     mp__core_cancel_all(d->core, MP_EINTERRUPTED);
+    mp__dispatch_act(d); /* whoever comes with the lock to cancel one of them finds it at its end */
 }
 
 /* What is submitted after it is not stopped by it; and who drives, whose edge this may have taken, has something to do. */

@@ -297,6 +297,48 @@ EVERY_KIND(own, mp_interrupt_without_a_pool__can_be_cleared)
     EXPECT_GOOD_END(child);
 }
 
+/* The first that comes with the lock is who cancels: all has ended by then. */
+static void cancels_what_was_interrupted(void)
+{
+    enum { CALLS = 200 };
+    static mp_async *asyncs[CALLS];
+    int one = 1;
+    open_two();
+    the_board()->gate = the_board()->begun = 0;
+    mp_async *held[2] = {mp_pool_apply_async(the_pool, hold, &one), mp_pool_apply_async(the_pool, hold, &one)};
+    MUST(SOON(the_board()->begun == 2));
+    for (int i = 0; i < CALLS; i++) {
+        asyncs[i] = mp_pool_apply_async(the_pool, hold, &i);
+        MUST(i != CALLS / 2 || !mp_async_ready(asyncs[0])); /* so that the engine has some */
+    }
+    mp_interrupt();
+    MUST(mp_async_cancel(asyncs[0]) == MP_OK);
+    mp_interrupt_clear();
+    the_board()->gate = 1;
+    for (int i = 0; i < CALLS; i++) {
+        mp_status status = mp_async_get(asyncs[i], &got, PROMPT);
+        MUST(status == MP_EINTERRUPTED || (status == MP_OK && got == i + 1) || (status == MP_ECANCELLED && !i));
+        mp_async_free(&asyncs[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        MUST(mp_async_get(held[i], &got, PROMPT) == MP_OK);
+        mp_async_free(&held[i]);
+    }
+    mp_pool_free(&the_pool);
+}
+
+static void cancels_again_and_again(void)
+{
+    for (int round = 0; round < 30; round++)
+        cancels_what_was_interrupted();
+}
+
+EACH_KIND(own, cancel_of_what_it_has_ended__does_nothing)
+{
+    pid_t child = program_begin(cancels_again_and_again, -1);
+    EXPECT_GOOD_END(child);
+}
+
 /* ---- after ---- */
 
 static void goes_on(void)
