@@ -44,8 +44,20 @@ void mp__lane_free(mp__lane *lane)
         return;
     pthread_mutex_destroy(&lane->sleep);
     pthread_cond_destroy(&lane->woken);
-    free(lane->ring);
+    free(lane->ring_memory);
     free(lane);
+}
+
+/* Zeros, for a place in the middle of a row is not written before its item fails; and by calloc, which need not touch them. False: no memory. */
+static bool make_ring(mp__lane *lane)
+{
+    if (lane->ring)
+        return true;
+    lane->ring_memory = mp__memory.calloc(MP__LANE_ITEMS + 1, sizeof *lane->ring);
+    uintptr_t at = (uintptr_t)lane->ring_memory, up = (MP__LANE_LINE - at % MP__LANE_LINE) % MP__LANE_LINE;
+    if (lane->ring_memory)
+        lane->ring = (mp__lane_place *)((char *)lane->ring_memory + up);
+    return lane->ring;
 }
 
 /* `listed` and `next_listed` stay: the life before may have left the lane on the list, which does no harm. */
@@ -73,9 +85,7 @@ bool mp__lane_begin(mp__lane *lane, uint32_t generation, uint32_t place)
                                                           &lane->busy_ns, &lane->failures, NULL};
          *word; word++)
         atomic_store(*word, 0);
-    if (!lane->ring)
-        lane->ring = mp__memory.aligned_alloc(MP__LANE_LINE, MP__LANE_ITEMS * sizeof *lane->ring);
-    return lane->ring;
+    return make_ring(lane);
 }
 
 /* --- driver ---------------------------------------------------------------------------------------------------------------- */

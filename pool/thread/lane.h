@@ -81,7 +81,8 @@ typedef struct mp__lane {
     /* fixed for a life, before its thread runs */
     uint32_t generation, place;
     char name[MP__LANE_NAME];
-    mp__lane_place *ring; /* kept from life to life */
+    mp__lane_place *ring; /* kept from life to life; */
+    void *ring_memory;    /* where it lies */
     /* driver only */
     pthread_t thread;
     bool alive, carried;       /* LOST or START_FAILED has not been told; its life has begun: see mp__carrier */

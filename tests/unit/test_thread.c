@@ -1,5 +1,6 @@
 /* Workers that are threads: what each hook does, event by event. The engine is not there: the test drives. */
 #include "pool/system.h"
+#include "pool/thread/lane.h"
 #include "pool/thread/thread.h"
 #include "serial/memory.h"
 #include "tests/lib/rounds.h"
@@ -102,6 +103,53 @@ MP_TASK(look_at_self, mp_none, mp_none);
     }
 
 /* --- lives ----------------------------------------------------------------------------------------------------------------- */
+
+/* Memory that was somebody else's, and looks as if every item had failed. */
+static void *give_used(size_t alignment, size_t size)
+{
+    mp__lane_place *places = aligned_alloc(alignment, size);
+    for (size_t i = 0; places && i < size / sizeof *places; i++)
+        places[i].failed = i + 1;
+    return places;
+}
+
+static atomic_int looked_at;
+static mp_status look_and_refuse_odd(const int64_t *in, int64_t *out, mp_call *call)
+{
+    mp_status status = refuse_odd(in, out, call);
+    looked_at++;
+    return status;
+}
+MP_TASK(look_and_refuse_odd, int64_t, int64_t);
+
+CHECK(thread, items_behind_each_other_of_which_one_fails__are_told_apart)
+{
+    enum { ROW = 8 };
+    static const int64_t in[ROW] = {0, 2, 4, 6, 8, 9, 10, 12};
+    int64_t out[ROW];
+    rig r;
+    mp__memory.aligned_alloc = give_used;
+    rig_open(&r, 1, (mp__backend_config){0});
+    start_one(&r, 0);
+    kind->send(r.workers, 0,
+               &(mp__items){.count = ROW,
+                            .attempt = 1,
+                            .job = TASK(look_and_refuse_odd),
+                            .task = task_index(&r, TASK(look_and_refuse_odd)),
+                            .value = in,
+                            .value_step = sizeof *in,
+                            .out = out,
+                            .out_step = sizeof *out});
+    kind->flush(r.workers, 0);
+    cr_assert(UNTIL(PROMPT_MS / 1000, looked_at == ROW));
+    for (size_t i = 0; i < ROW;) {
+        mp__event event = await_kind(&r, MP__EV_RESULT, 0);
+        cr_assert_eq(!event.count, i == 5, "item %zu", i);
+        i += event.count ? event.count : 1;
+    }
+    stop_one(&r, 0);
+    rig_close(&r);
+}
 
 CHECK(thread, start__then_stop__is_ready_and_lost)
 {
