@@ -137,7 +137,7 @@ static uint64_t started(mp__workers *w, uint32_t slot)
     if (!remote)
         return LOCAL->started(w->local, slot);
     (void)watch(w, slot);
-    return mp__remote_await(w, remote, MP__WIRE_PROGRESS, mp__now() + ANSWER_NS, &head) ? head.number : 0;
+    return mp__remote_await(w, remote, MP__WIRE_PROGRESS, remote->asked_at + ANSWER_NS, &head) ? head.number : 0;
 }
 
 static void settle(mp__workers *w)

@@ -200,6 +200,13 @@ void mp__host_resume(mp__workers *w, mp__host *host)
     }
 }
 
+bool mp__host_read(mp__host *host)
+{
+    bool more = mp__wire_read(&host->wire);
+    host->late = host->late && !more;
+    return more;
+}
+
 void mp__host_ready(mp__workers *w, mp__host *host, uint32_t events)
 {
     if (host->state == MP__HOST_GONE)
@@ -207,14 +214,14 @@ void mp__host_ready(mp__workers *w, mp__host *host, uint32_t events)
     if (events & EPOLLOUT)
         mp__host_write(w, host);
     if (events & ~(uint32_t)EPOLLOUT)
-        (void)mp__wire_read(&host->wire);
+        (void)mp__host_read(host);
 }
 
 void mp__host_tick(mp__workers *w, mp__host *host)
 {
     if (host->state == MP__HOST_GONE)
         return;
-    (void)mp__wire_read(&host->wire); /* what waits to be read was said: it may be us who were away */
+    (void)mp__host_read(host); /* what waits to be read was said: it may be us who were away */
     host->silent = host->wire.heard ? 0 : host->silent + 1;
     host->wire.heard = false;
     if (host->silent > (host->state == MP__HOST_UP ? SILENT_MAX : OPENING_MAX)) {

@@ -227,12 +227,16 @@ bool mp__remote_await(mp__workers *w, mp__remote *remote, mp__wire_kind kind, ui
     while (!find(host, remote, kind, head)) {
         uint64_t now = mp__now();
         struct pollfd fd = {.fd = host->wire.fd, .events = POLLIN};
-        if (host->state != MP__HOST_UP || host->wire.over || now >= deadline)
+        if (host->state != MP__HOST_UP || host->wire.over)
             return false;
+        if (host->late || now >= deadline) {
+            host->late = true;
+            return false;
+        }
         if (mp__wire_waiting(&host->wire))
             fd.events |= POLLOUT;
-        if (poll(&fd, 1, (int)((deadline - now) / 1000000) + 1) > 0 && fd.revents & ~POLLOUT)
-            (void)mp__wire_read(&host->wire);
+        if (poll(&fd, 1, (int)((deadline - now) / 1000000) + 1) > 0 && fd.revents & ~POLLOUT && mp__host_read(host))
+            mp__cluster_owe(w); /* what came besides is to be heard, though the socket says nothing of it any more */
         mp__host_write(w, host);
     }
     return true;

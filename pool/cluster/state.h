@@ -16,6 +16,7 @@ typedef struct mp__host {
     uint64_t id;
     uint32_t cpus, lives;
     unsigned silent;      /* seconds in which nothing came */
+    bool late;            /* an answer was waited for in vain, and nothing has come since: none is waited for */
     bool waits;           /* for room in its socket */
     bool has_room;        /* again, and its lives have not been told */
     mp_error why;         /* OPENING, GONE: what is wrong with it */
@@ -72,6 +73,8 @@ bool mp__host_add(mp__workers *w, mp__guest *guest);
 /* Writes what it can. Where that makes room its lives go on when mp__host_resume is called, which is owed then. */
 void mp__host_write(mp__workers *w, mp__host *host);
 void mp__host_resume(mp__workers *w, mp__host *host);
+/* Takes what has come. False: nothing. */
+bool mp__host_read(mp__host *host);
 /* Its socket is readable, or can be written to. */
 void mp__host_ready(mp__workers *w, mp__host *host, uint32_t events);
 /* The next event of what it has sent. */
