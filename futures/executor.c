@@ -70,7 +70,7 @@ static mp_status make(mp_executor **executor, mp_pool *pool, const mp_executor_o
     return MP_OK;
 }
 
-/* `options`: of its pool, with what was said of its workers. */
+/* `options`: of its pool, with what was said of its workers. 0: a cluster's has as many as it has CPUs, which come and go. */
 static mp_status count_workers(const mp_pool_options *options, int *count, mp_error *error)
 {
     const mp__backend *backend = mp__choice_backend(options->kind);
@@ -80,7 +80,7 @@ static mp_status count_workers(const mp_pool_options *options, int *count, mp_er
                            MP__PROCESSES_MAX);
     if (backend && backend->most)
         *count = (int)backend->most;
-    if (*count)
+    if (*count || options->kind == MP_CLUSTER)
         return MP_OK;
     mp_status status = mp__cpu_count(count, error);
     if (!status && options->kind == MP_THREADS)
@@ -112,7 +112,7 @@ static mp_pool_options pool_options(const mp_executor_options *options, mp_error
                              .error = error};
 }
 
-/* One worker at first: the others come when they are needed. */
+/* One worker at first: the others come when they are needed, or, in a cluster, with their hosts. */
 static mp_status open_executor(mp_executor **executor, const mp_executor_options *options, mp_error *error)
 {
     int count;
@@ -121,7 +121,7 @@ static mp_status open_executor(mp_executor **executor, const mp_executor_options
     mp_status status = mp__choice_take(&told, error);
     if (!status)
         status = count_workers(&told, &count, error);
-    told.processes = 1;
+    told.processes = !status && count;
     if (!status)
         status = mp__pool_open(&pool, &told, &(mp__fragile){.by_initializer = true, .by_crash = options->break_on_crash});
     if (!status)
@@ -174,7 +174,7 @@ int mp_executor_max_workers(mp_executor *executor)
     mp__guard guard;
     if (mp__executor_check(executor, NULL) != MP_OK)
         return 0;
-    if (executor->owns)
+    if (executor->max_workers)
         return (int)executor->max_workers;
     mp__dispatch_enter(executor->dispatch, &guard);
     uint32_t workers = mp__core_get_counts(mp__dispatch_core(executor->dispatch)).wanted;
@@ -187,16 +187,67 @@ int mp_executor_max_workers(mp_executor *executor)
 void mp__executor_lends(mp_executor *executor)
 {
     executor->left++;
+    executor->undone++;
     executor->holders++;
+}
+
+void mp__executor_is_done(mp_executor *executor)
+{
+    executor->undone--;
+    if (executor->max_queue) /* else nobody waits for it */
+        mp__dispatch_tell(executor->dispatch, &executor->changed);
+}
+
+static void got_one_back(mp_executor *executor)
+{
+    if (!--executor->left)
+        mp__dispatch_tell(executor->dispatch, &executor->changed);
 }
 
 void mp__executor_gets_back(mp_executor *executor)
 {
-    executor->left--;
-    if (!executor->left || executor->max_queue) /* else nobody waits for it */
-        mp__dispatch_tell(executor->dispatch, &executor->changed);
+    got_one_back(executor);
     if (unhold(executor))
         free_executor(executor); /* the dispatch has its pool's reference while this runs */
+}
+
+/* --- from elsewhere -------------------------------------------------------------------------------------------------------- */
+
+void mp__executor_hold(mp_executor *executor)
+{
+    mp__guard guard;
+    mp__dispatch_enter(executor->dispatch, &guard);
+    executor->holders++;
+    mp__dispatch_leave(executor->dispatch, &guard);
+}
+
+void mp__executor_unhold(mp_executor *executor)
+{
+    mp__guard guard;
+    mp__dispatch *d = executor->dispatch;
+    mp__dispatch_enter(d, &guard);
+    bool last = unhold(executor);
+    mp__dispatch_leave(d, &guard);
+    if (last)
+        free_executor(executor);
+}
+
+mp_status mp__executor_keep_open(mp_executor *executor, mp_error *error)
+{
+    mp__guard guard;
+    mp__dispatch_enter(executor->dispatch, &guard);
+    mp_status status = mp__executor_is_open(executor, error);
+    executor->left += !status;
+    mp__dispatch_leave(executor->dispatch, &guard);
+    return status;
+}
+
+void mp__executor_let_go(mp_executor *executor)
+{
+    mp__guard guard;
+    mp__dispatch_enter(executor->dispatch, &guard);
+    got_one_back(executor);
+    mp__dispatch_leave(executor->dispatch, &guard);
 }
 
 /* With the lock: MP_OK, or why nothing is taken. */
@@ -211,9 +262,9 @@ void mp__executor_grow(mp_executor *executor)
 {
     mp__core_counts counts = mp__core_get_counts(mp__dispatch_core(executor->dispatch));
     uint64_t wanted = counts.pending < executor->max_workers ? counts.pending : executor->max_workers;
-    if (executor->owns && wanted > counts.wanted)
+    if (wanted > counts.wanted)
         (void)mp__dispatch_resize_locked(executor->dispatch, (uint32_t)wanted);
-    executor->grown = !executor->owns || counts.wanted >= executor->max_workers;
+    executor->grown = counts.wanted >= executor->max_workers;
 }
 
 /* --- map ---------------------------------------------------------------------------------------------------------------------- */
@@ -266,6 +317,7 @@ static void map_over(void *user)
     if (errand->next)
         errand->next->previous = errand->previous;
     free(map);
+    mp__executor_is_done(executor);
     mp__executor_gets_back(executor);
 }
 
@@ -395,15 +447,9 @@ void mp_executor_free(mp_executor **executor)
     *executor = NULL;
     if (old->owner != mp__process_id())
         return;
-    mp__guard guard;
     bool inside = mp_executor_shutdown(old) == MP_EDEADLK;
     mp_pool *pool = old->owns ? old->pool : NULL;
-    mp__dispatch *d = old->dispatch;
-    mp__dispatch_enter(d, &guard);
-    bool last = unhold(old);
-    mp__dispatch_leave(d, &guard);
-    if (last)
-        free_executor(old);
+    mp__executor_unhold(old);
     if (pool && inside)
         mp__pool_end_elsewhere(pool);
     else

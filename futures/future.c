@@ -98,9 +98,30 @@ static bool is_last(mp_future *future)
            atomic_fetch_sub_explicit(&future->holders, 1, memory_order_acq_rel) == 1;
 }
 
+/* One of one's own that nobody can finish any more, though somebody wants to hear of it. */
+static bool is_abandoned(const mp_future *future)
+{
+    return future->own && !mp__future_is_done(future) && future->calls && future->calls->head;
+}
+
+static void abandon(mp_future *future)
+{
+    mp__guard guard;
+    atomic_store_explicit(&future->holders, 1, memory_order_relaxed);
+    mp__future_lock(future, &guard);
+    (void)mp__future_cancelled(future);
+    mp__future_unlock(future, &guard);
+    mp__future_call_back(future);
+    mp__future_unhold(future);
+}
+
 void mp__future_unhold(mp_future *future)
 {
-    if (future != &no_memory && is_last(future))
+    if (future == &no_memory || !is_last(future))
+        return;
+    if (is_abandoned(future))
+        abandon(future);
+    else
         free_future(future);
 }
 
@@ -173,6 +194,7 @@ bool mp__future_complete(mp_future *future, mp__future_state state)
         return calls;
     }
     mp__dispatch_tell_all(future->dispatch, future->waiters);
+    mp__future_has_ended(future);
     if (calls)
         mp__callbacks_push(future->dispatch, &calls->call);
     else
@@ -218,9 +240,29 @@ static void ran_callbacks(mp__callback *call)
     mp__future_unhold(future);
 }
 
+/* A round of callbacks, on the stack of the thread whose they are. */
+typedef struct callbacks_turn {
+    mp_future *future;
+    bool
+        left; /* one of them has ended the thread: the others run on its way out. Where one of these ends it too, it comes by again */
+} callbacks_turn;
+
+/* Called behind a setjmp that returns more than once: in line, gcc takes `left` for what it was before. */
+__attribute__((noinline)) static void call_back_the_rest(void *argument)
+{
+    callbacks_turn *turn = argument;
+    bool again = turn->left;
+    turn->left = true;
+    if (!again)
+        mp__future_call_back(turn->future);
+}
+
 void mp__future_call_back(mp_future *future)
 {
+    callbacks_turn turn = {.future = future};
+    pthread_cleanup_push(call_back_the_rest, &turn);
     run_callbacks(&future->calls->call);
+    pthread_cleanup_pop(0);
     mp__future_unhold(future);
 }
 

@@ -118,7 +118,8 @@ const void *mp__future_value(const mp_future *future);
 /* watch.c: the future is done; with its lock. */
 void mp__watches_done(mp_future *future);
 
-/* submit.c: its executor, if it has one, has got it back; with the lock. */
+/* submit.c: for its executor, if it has one, it is done; and that has got it back. With the lock. */
+void mp__future_has_ended(const mp_future *future);
 void mp__future_over(mp_future *future);
 
 #endif

@@ -18,6 +18,12 @@ static bool can_revoke(mp_future *future)
     return future->state == MP__PENDING && !mp__future_runs(future);
 }
 
+void mp__future_has_ended(const mp_future *future)
+{
+    if (future->executor)
+        mp__executor_is_done(future->executor);
+}
+
 void mp__future_over(mp_future *future)
 {
     mp_executor *executor = future->executor;
@@ -46,7 +52,7 @@ static void settle_posted(mp__posted *call, const void *executor)
 static bool has_room(const void *of)
 {
     const mp_executor *executor = of;
-    return executor->state != MP__EXECUTOR_OPEN || !executor->max_queue || executor->left < executor->max_queue;
+    return executor->state != MP__EXECUTOR_OPEN || !executor->max_queue || executor->undone < executor->max_queue;
 }
 
 static mp_status wait_for_room(mp_executor *executor, const mp_submit_options *options, mp_error *error)
@@ -55,7 +61,7 @@ static mp_status wait_for_room(mp_executor *executor, const mp_submit_options *o
     mp_status status =
         mp__dispatch_wait(executor->dispatch, &(mp__awaited){has_room, executor, &executor->changed}, timeout);
     if (status == MP_ETIMEDOUT)
-        return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", executor->left);
+        return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", executor->undone);
     if (status)
         return mp__failure(error, status, "%s", mp_status_text(status));
     return mp__executor_is_open(executor, error);

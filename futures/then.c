@@ -3,9 +3,8 @@
  * The future that is given is one of one's own (own.c): nobody can submit what is not there yet. When the first is done, its last
  * callback submits the task with its result, where it lies; when that is done, its callback hands the result on. Whichever fails,
  * is cancelled or cannot be submitted, ends it likewise. Runs on callback threads. The link between the two holds all that it
- * needs, the executor but for its being freed: that waits for the callbacks of what was submitted to it, and later the
- * submission is refused. */
-#include "futures/future.h"
+ * needs, the executor too: once that is shut down or freed the submission is refused. */
+#include "futures/executor.h"
 #include "pool/failure.h"
 #include "serial/memory.h"
 #include "serial/types.h"
@@ -15,8 +14,8 @@
 #include <unistd.h>
 
 typedef struct follower {
-    mp_future *given; /* held */
-    mp_executor *executor;
+    mp_future *given;      /* held, */
+    mp_executor *executor; /* likewise */
     const mp_task *task;
 } follower;
 
@@ -24,6 +23,7 @@ static void end(follower *l, const mp_error *error)
 {
     mp__future_end_like(l->given, error);
     mp_future_free(&l->given);
+    mp__executor_unhold(l->executor);
     free(l);
 }
 
@@ -40,6 +40,21 @@ static void hand_on(mp_future *second, void *user)
     end(l, error); /* what is done already stays as it is */
 }
 
+/* It may have been freed, or is meanwhile. */
+static mp_future *submit(follower *l, const void *value)
+{
+    mp_error error;
+    if (mp__executor_keep_open(l->executor, &error)) {
+        mp_future *refused = mp__future_make_for(NULL, NULL);
+        if (refused)
+            mp__future_refuse(refused, &error);
+        return refused ? refused : mp__future_no_memory();
+    }
+    mp_future *second = mp_submit_task(l->executor, l->task, value, NULL);
+    mp__executor_let_go(l->executor);
+    return second;
+}
+
 static void follow_up(mp_future *first, void *user)
 {
     follower *l = user;
@@ -49,7 +64,7 @@ static void follow_up(mp_future *first, void *user)
         end(l, error->status ? error : &none);
         return;
     }
-    mp_future *second = mp_submit_task(l->executor, l->task, mp__future_value(first), NULL);
+    mp_future *second = submit(l, mp__future_value(first));
     mp_status status = mp_future_add_done_callback(second, hand_on, l);
     mp_future_free(&second);
     if (status) {
@@ -67,7 +82,7 @@ static mp_status check(const mp_future *future, const mp_executor *executor, con
     if (type && task->layout == sizeof *task && !mp__type_same(type, task->input))
         return mp__failure(error, MP_ETYPE, "task '%s' takes a '%s', and the future gives a '%s'", task->name,
                            task->input->name, type->name);
-    return MP_OK;
+    return mp__executor_check(executor, error);
 }
 
 mp_future *mp_future_then_task(mp_future *future, mp_executor *executor, const mp_task *task)
@@ -85,10 +100,12 @@ mp_future *mp_future_then_task(mp_future *future, mp_executor *executor, const m
     if (status) {
         mp__future_refuse(given, &error);
     } else {
+        mp__executor_hold(executor);
         status = mp_future_add_done_callback(future, follow_up, l);
         if (status) {
             (void)mp__failure(&error, status, "no memory for a follow-up task");
             mp__future_refuse(given, &error);
+            mp__executor_unhold(executor);
         }
     }
     if (status) {

@@ -55,13 +55,23 @@ static void finish(mp__dispatch *d)
 
 static void serve(mp__dispatch *d);
 
-/* A callback has called pthread_exit: it has returned, then, and those behind it are run from here. */
-static void go_on(void *argument)
+/* One callback, as the thread that runs it has it on its stack. */
+typedef struct turn {
+    mp__dispatch *dispatch;
+    bool left;
+} turn;
+
+/* A callback has called pthread_exit: it has returned, then, and those behind it are run from here. Where one of these calls it too, that
+ * comes by here once more: behind a setjmp that returns more than once, for which gcc takes `left` for what it was, if this is in line. */
+__attribute__((noinline)) static void go_on(void *argument)
 {
-    mp__dispatch *d = argument;
-    mp__driver_lock(d);
-    finish(d);
-    serve(d);
+    turn *mine = argument;
+    if (mine->left)
+        return;
+    mine->left = true;
+    mp__driver_lock(mine->dispatch);
+    finish(mine->dispatch);
+    serve(mine->dispatch);
 }
 
 /* With the lock, and without it when it returns. */
@@ -75,7 +85,8 @@ static void serve(mp__dispatch *d)
             break;
         all->running = pop(all);
         pthread_mutex_unlock(&d->lock);
-        pthread_cleanup_push(go_on, d);
+        turn mine = {.dispatch = d};
+        pthread_cleanup_push(go_on, &mine);
         all->running->run(all->running);
         pthread_cleanup_pop(0);
         mp__driver_lock(d);

@@ -422,7 +422,7 @@ static void change_workers(mp__dispatch *d, uint32_t cpus)
         d->asked_workers && d->most_cpus ? ((uint64_t)d->asked_workers * cpus + d->most_cpus - 1) / d->most_cpus : cpus;
     wanted = wanted < 1 ? 1 : wanted < MP__PROCESSES_MAX ? wanted : MP__PROCESSES_MAX;
     if (wanted != mp__core_get_counts(d->core).wanted)
-        (void)mp__dispatch_resize_locked(d, (uint32_t)wanted);
+        (void)mp__dispatch_change(d, (uint32_t)wanted);
 }
 
 static void handle(mp__dispatch *d, mp__event *event)

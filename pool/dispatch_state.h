@@ -111,6 +111,8 @@ void mp__posted_nap(mp__dispatch *d);
  * that nobody sees to. */
 bool mp__posted_look(mp__dispatch *d);
 
+/* As mp__dispatch_resize, but it is not what the user has asked for. With the lock, and acted. */
+mp_status mp__dispatch_change(mp__dispatch *d, uint32_t workers);
 /* Carries out actions until there are none. With the lock. */
 void mp__dispatch_act(mp__dispatch *d);
 /* Sends every worker what it may have. With the lock. */

@@ -305,7 +305,7 @@ static mp_status make_room(mp__dispatch *d, uint32_t slots)
     return status;
 }
 
-mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
+mp_status mp__dispatch_change(mp__dispatch *d, uint32_t workers)
 {
     workers = clamped(d->backend, workers);
     mp__core_time(d->core, mp__now());
@@ -320,15 +320,21 @@ mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
     return status;
 }
 
+mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
+{
+    mp_status status = mp__dispatch_change(d, workers);
+    if (!status) {
+        d->asked_workers = workers;
+        d->most_cpus = d->cpus;
+    }
+    return status;
+}
+
 mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
 {
     mp__guard guard;
     mp__dispatch_enter(d, &guard);
     mp_status status = mp__dispatch_resize_locked(d, workers);
-    if (!status) {
-        d->asked_workers = workers;
-        d->most_cpus = d->cpus;
-    }
     mp__dispatch_leave(d, &guard);
     return status;
 }

@@ -16,8 +16,9 @@ typedef struct mp_executor mp_executor;
 
 typedef struct mp_executor_options {
     mp_kind kind;    /* as mp_pool_options: 0: MILLPOND says it, else MP_PROCESSES */
-    int max_workers; /* 0: MILLPOND says it, else for threads min(32, mp_cpu_count() + 4), for processes mp_cpu_count(). One starts
-                        at once, the others when something is submitted and none idles */
+    int max_workers; /* 0: MILLPOND says it, else for threads min(32, mp_cpu_count() + 4), for processes mp_cpu_count(),
+                        for a cluster what its hosts have, as they come and go. One starts at once, the others when something is
+                        submitted and none idles; those of a cluster with 0 start with their hosts */
     const char *thread_name_prefix; /* as mp_pool_options, and so are the next four */
     mp_start_method start_method;
     mp_hook initializer;

@@ -42,7 +42,7 @@ MP__API const mp_error *mp_future_exception(mp_future *future, double timeout);
 
 /* Calls `callback` once with the future (borrowed) and `user` when it is done, any number of them, in the order in which
  * they were added, on the callback thread of its pool; for a future of one's own on the thread that sets its result or
- * cancels it. If everything of it is over already: now, on this thread, while others may run on theirs. One that ends its
+ * cancels it, or frees it undone. If everything of it is over already: now, on this thread, while others may run on theirs. One that ends its
  * thread has returned. mp_future_result may return before they run. Inside one every call works, but mp_executor_shutdown
  * with wait and mp_executor_free of its own executor do not wait. MP_OK; MP_ENOMEM; MP_ESYSTEM: no thread for callbacks;
  * MP_EINVAL; MP_EFOREIGN. Python: Future.add_done_callback. */
@@ -60,7 +60,8 @@ MP__API void mp_futures_free(mp_future **futures, size_t n);
 
 /* --- futures of one's own: for who produces results without an executor, and for tests ------------------------------------ */
 
-/* mp_future_new(double): PENDING, for a result of this type. Given; NULL: no memory. */
+/* mp_future_new(double): PENDING, for a result of this type. Given; NULL: no memory. One that is freed by its last holder before it is
+ * done is cancelled: its callbacks run, and what was to follow it is cancelled too. */
 MP__API mp_future *mp_future_new_of(const mp_type *type);
 #define mp_future_new(T) mp_future_new_of(&MP__TYPE(T))
 

@@ -153,6 +153,41 @@ CHECK(together, an_agent_that_comes_late__brings_workers)
     span_end();
 }
 
+CHECK(together, an_executor__has_its_part_of_the_workers_when_an_agent_has_gone)
+{
+    mp_executor *executor;
+    int one = 1;
+    mp_future *futures[8];
+    span("0,agents=1,local=2", 1);
+    cr_assert(eq(int, mp_executor_open(&executor, .kind = MP_CLUSTER, .max_workers = 4), MP_OK));
+    for (int i = 0; i < 8; i++)
+        futures[i] = mp_submit(executor, hold, &one);
+    cr_assert(SOON(the_board()->begun == 4));
+    agent_kill(0);
+    cr_assert(SOON(spanning_stats(mp_executor_pool(executor)).processes == 2));
+    the_board()->gate = 1;
+    for (int i = 0; i < 8; i++)
+        cr_assert(ne(int, mp_future_exception(futures[i], PROMPT)->status, MP_ETIMEDOUT));
+    mp_futures_free(futures, 8);
+    mp_executor_free(&executor);
+    span_end();
+    cr_assert(ge(int, leftovers_reap(PROMPT), 0), "what the agent had lives on");
+}
+
+CHECK(together, an_executor_that_says_no_number__has_workers_everywhere)
+{
+    mp_executor *executor;
+    int one = 1;
+    span("0,agents=1,local=2", 1);
+    cr_assert(eq(int, mp_executor_open(&executor, .kind = MP_CLUSTER), MP_OK));
+    cr_assert(SOON(mp_executor_max_workers(executor) == 4));
+    mp_future *future = mp_submit(executor, add_one, &one);
+    cr_assert(eq(int, mp_future_exception(future, PROMPT)->status, MP_OK));
+    mp_future_free(&future);
+    mp_executor_free(&executor);
+    span_end();
+}
+
 static mp_status tell_role(const int *nothing, int *role, mp_call *call)
 {
     (void)nothing;

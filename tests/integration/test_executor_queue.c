@@ -212,3 +212,29 @@ EACH_KIND(queue, callback_that_waits_for_room__gets_it)
     mp_future_free(&inside);
     free_futures(futures, 3);
 }
+
+/* What is done has made room before its callbacks run: else they would wait for themselves. */
+EACH_KIND(queue, callback_that_submits_where_there_is_room_for_one__need_not_wait)
+{
+    submitter me = {.executor = OPEN_EXECUTOR(.max_workers = 1, .max_queue = 1)};
+    mp_future *future = SUBMIT(me.executor, latch, 0);
+    cr_assert(eq(int, mp_future_add_done_callback(future, submit_inside, &me), MP_OK));
+    LET_ALL_GO();
+    cr_assert(SOON(me.future), "it waits for ever");
+    mp_future *inside = me.future;
+    EXPECT_RESULT(inside, 71);
+    mp_executor_free(&me.executor);
+    mp_future_free(&inside);
+    mp_future_free(&future);
+}
+
+EACH_KIND(queue, what_follows_where_there_is_room_for_one__is_submitted)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .max_queue = 1);
+    mp_future *first = SUBMIT(executor, latch, 0), *next = mp_future_then(first, executor, mark);
+    LET_ALL_GO();
+    EXPECT_RESULT(next, 2);
+    mp_executor_free(&executor);
+    mp_future_free(&next);
+    mp_future_free(&first);
+}

@@ -482,3 +482,63 @@ CHECK(own, callback_that_finishes_the_next__passes_a_chain)
     EXPECT_RESULT(futures[N - 1], 7);
     free_futures(futures, N);
 }
+
+static void leave_thread(mp_future *future, void *user)
+{
+    hear(future, user);
+    pthread_exit(NULL);
+}
+
+static void *end_it(void *future)
+{
+    mp_future_set_result(future, &(int){1});
+    return NULL;
+}
+
+CHECK(own, that_end_their_thread__are_over_and_the_others_run)
+{
+    mp_future *future = mp_future_new(int);
+    heard ears[5] = {0};
+    pthread_t thread;
+    heard_all = 0;
+    for (int i = 0; i < 4; i++)
+        cr_assert(eq(int, mp_future_add_done_callback(future, i % 2 ? hear : leave_thread, &ears[i]), MP_OK));
+    cr_assert(zero(int, pthread_create(&thread, NULL, end_it, future)));
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 4; i++)
+        cr_assert(eq(int, ears[i].order, i + 1));
+    LISTEN(future, &ears[4]);
+    cr_assert(eq(int, ears[4].order, 5));
+    mp_future_free(&future);
+}
+
+CHECK(own, freed_undone__hear_that_it_is_cancelled)
+{
+    mp_future *future = mp_future_new(int);
+    heard ears[2] = {0};
+    for (int i = 0; i < 2; i++)
+        LISTEN(future, &ears[i]);
+    cr_assert(mp_future_set_running_or_notify_cancel(future));
+    mp_future_free(&future);
+    for (int i = 0; i < 2; i++)
+        cr_assert(eq(int, ears[i].times, 1));
+}
+
+EACH_KIND(callback, that_end_their_thread__are_over_and_the_others_run)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
+    mp_future *futures[3];
+    heard ears[3][4] = {0};
+    heard_all = 0;
+    for (int k = 0; k < 3; k++) {
+        futures[k] = SUBMIT(executor, latch, k);
+        for (int i = 0; i < 4; i++)
+            cr_assert(eq(int, mp_future_add_done_callback(futures[k], i % 2 ? hear : leave_thread, &ears[k][i]), MP_OK));
+    }
+    LET_ALL_GO();
+    mp_executor_free(&executor);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < 4; i++)
+            cr_assert(eq(int, ears[k][i].times, 1));
+    free_futures(futures, 3);
+}

@@ -2,6 +2,7 @@
  * belong to. */
 #include "tests/lib/futures.h"
 #include "tests/lib/proc.h"
+#include <pthread.h>
 
 TestSuite(then, .timeout = 60);
 TestSuite(any, .timeout = 60);
@@ -104,6 +105,55 @@ EACH_KIND(then, cancel_of_what_follows__leaves_the_first_alone)
     cr_assert(eq(int, the_board()->begun, 1));
     mp_future *all[3] = {first, next, third};
     free_futures(all, 3);
+}
+
+EACH_KIND(then, executor_freed_before_the_first_is_done__is_refused)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1), *other = OPEN_EXECUTOR(.max_workers = 1);
+    mp_future *first = SUBMIT(executor, latch, 1);
+    mp_future *next = mp_future_then(first, other, mark);
+    mp_executor_free(&other);
+    LET_ALL_GO();
+    EXPECT_STATUS(next, MP_ECLOSED);
+    mp_executor_free(&executor);
+    mp_future_free(&next);
+    mp_future_free(&first);
+}
+
+static void *end_it(void *future)
+{
+    mp_future_set_result(future, &(int){1});
+    return NULL;
+}
+
+/* It is submitted, and run, or it is refused. */
+EACH_KIND(then, executor_freed_just_now__it_is_one_or_the_other)
+{
+    for (int round = 0; round < few_lives(40); round++) {
+        pthread_t thread;
+        mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
+        mp_future *first = mp_future_new(int), *next = mp_future_then(first, executor, mark);
+        cr_assert(zero(int, pthread_create(&thread, NULL, end_it, first)));
+        mp_executor_free(&executor);
+        pthread_join(thread, NULL);
+        mp_status status = mp_future_exception(next, PROMPT)->status;
+        cr_assert(status == MP_OK || status == MP_ECLOSED, "%s", mp_status_name(status));
+        mp_future_free(&next);
+        mp_future_free(&first);
+    }
+}
+
+EACH_KIND(then, first_of_ones_own_freed_undone__is_cancelled)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1);
+    mp_future *first = mp_future_new(int), *next = mp_future_then(first, executor, mark);
+    mp_future *third = mp_future_then(next, executor, mark);
+    mp_future_free(&first);
+    EXPECT_STATUS(next, MP_ECANCELLED);
+    EXPECT_STATUS(third, MP_ECANCELLED);
+    mp_executor_free(&executor);
+    mp_future_free(&third);
+    mp_future_free(&next);
 }
 
 EVERY_KIND(then, task_that_takes_something_else__is_refused)
