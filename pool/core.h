@@ -49,7 +49,7 @@ typedef struct mp__core_job mp__core_job;
 
 /* Something to be done at a time: a node of a heap (core_time.c). */
 typedef struct mp__timed {
-    uint64_t at;
+    uint64_t at, order;                      /* of those with the same time the one of lower order is first */
     struct mp__timed *child, *next, *before; /* before: the one it stands behind, or its parent */
 } mp__timed;
 
@@ -93,6 +93,7 @@ struct mp__core_job {
     uint64_t number;      /* order of submission; of calls: that of the first, and each has its own */
     size_t fresh;         /* items from here on have never been handed out */
     mp__chunks returned;  /* handed out, and back: they go first */
+    mp__chunk *came_last; /* of these: where the next one looks for its place first; NULL: it is gone */
     mp__chunk rest;       /* stands for what is left of the job when it ends early */
     size_t waiting;       /* items to hand out: the fresh and the returned */
     size_t pending;       /* items without an end */

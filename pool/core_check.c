@@ -228,7 +228,9 @@ static const char *check_waiting(const mp__core *core, const mp__core_job *job, 
 {
     const mp__chunk *last = NULL;
     size_t items = 0;
+    bool found = !job->came_last;
     for (const mp__chunk *chunk = job->returned.head; chunk; last = chunk, chunk = chunk->next) {
+        found |= chunk == job->came_last;
         PASS(check_chunk(core, chunk, sums));
         REQUIRE(chunk->job == job, "a chunk came back to another job");
         REQUIRE(chunk->unsent == chunk->count, "an item came back and counts as sent");
@@ -239,6 +241,7 @@ static const char *check_waiting(const mp__core *core, const mp__core_job *job, 
         items += chunk->count;
     }
     REQUIRE(job->returned.tail == last, "the tail of what came back is not the last of it");
+    REQUIRE(found, "the chunk that came back last is not among those that came back");
     REQUIRE(job->fresh <= job->n && job->waiting == job->n - job->fresh + items, "waiting is not fresh plus returned");
     return NULL;
 }
@@ -257,7 +260,9 @@ static size_t held_by_slots(const mp__core *core, const mp__core_job *job)
 static const char *check_queue(const mp__core *core, const mp__queue *queue, uint32_t pin, tally *sums)
 {
     const mp__core_job *last = NULL;
+    bool found = !queue->came_last;
     for (const mp__core_job *job = queue->head; job; last = job, job = job->next) {
+        found |= job == queue->came_last;
         REQUIRE(!last || last->number < job->number, "the queue is not in the order of submission");
         REQUIRE(job->before == last, "a job in the queue does not know the one before it");
         REQUIRE(job->queued && job->waiting, "a job is in the queue and has nothing to hand out");
@@ -271,6 +276,7 @@ static const char *check_queue(const mp__core *core, const mp__queue *queue, uin
         sums->pinned += pin > 0;
     }
     REQUIRE(queue->tail == last, "the tail of the queue is not the last of it");
+    REQUIRE(found, "the job that came into a queue last is not in it");
     return NULL;
 }
 
@@ -278,7 +284,8 @@ static const char *check_queue(const mp__core *core, const mp__queue *queue, uin
 static const char *check_node(const mp__timed *node, const mp__timed *before, const mp__timed *parent)
 {
     REQUIRE(node->before == before, "a node of a heap does not know the one before it");
-    REQUIRE(!parent || node->at >= parent->at, "a heap is out of order");
+    REQUIRE(!parent || node->at > parent->at || (node->at == parent->at && node->order >= parent->order),
+            "a heap is out of order");
     REQUIRE(parent || !node->next, "a heap has two roots");
     return NULL;
 }
@@ -291,6 +298,7 @@ static const char *check_retrying(const mp__core *core, const mp__timed *first, 
         PASS(check_node(node, before, parent));
         PASS(check_chunk(core, chunk, sums));
         REQUIRE(chunk->job == job, "a chunk waits for another job");
+        REQUIRE(node->order == chunk->first, "a chunk's order is not that of its items");
         REQUIRE(chunk->attempt > 1, "a chunk waits to be run again, and never ran");
         REQUIRE(node->at <= core->now + MP__RETRY_MAX_NS, "a chunk waits too long to be run again");
         *items += chunk->count;
@@ -307,6 +315,7 @@ static const char *check_timed(const mp__core *core, const mp__timed *first, con
         size_t items = 0;
         PASS(check_node(node, before, parent));
         REQUIRE(job->timed, "a job is in the heap and does not know");
+        REQUIRE(node->order == job->number, "a job's order is not its number");
         PASS(check_retrying(core, job->retrying, NULL, job, &items, sums));
         REQUIRE(items == job->delayed, "the items that wait to be run again are not as many as were counted");
         REQUIRE(!items || !job->cancelled, "what is cancelled waits to be run again");
@@ -372,7 +381,8 @@ static const char *check_done(const mp__core *core)
     for (const mp__core_job *job = core->done_head; job; last = job, job = job->next) {
         /* one of many calls has as many numbers; when it has been split it is done beside the job of each */
         REQUIRE(++jobs <= 2 * core->next_number, "more jobs are done than there were");
-        REQUIRE(!job->pending && !job->waiting && !job->queued && !job->returned.head && !job->delayed && !job->timed,
+        REQUIRE(!job->pending && !job->waiting && !job->queued && !job->returned.head && !job->came_last && !job->delayed &&
+                    !job->timed,
                 "a job is done and has items");
         REQUIRE(!job->open, "a job is done and not sealed");
     }

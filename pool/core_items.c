@@ -112,6 +112,7 @@ void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
     job->fresh = job->n;
     job->waiting = 0;
     job->returned = (mp__chunks){0};
+    job->came_last = NULL;
     while ((chunk = mp__job_undelay(core, job)))
         mp__chunks_push(&returned, chunk);
     while ((chunk = mp__chunks_pop(&returned)))
@@ -172,20 +173,25 @@ static bool join(mp__core *core, mp__chunks *list, mp__chunk *before, mp__chunk 
     return true;
 }
 
+/* The one behind which a chunk belongs among those that came back; NULL: in front of all. It is behind the last one, or behind the
+ * one that came before it, mostly: many that come at a time come in their order, and must not each pass by all the others. */
+static mp__chunk *returned_find_before(const mp__core_job *job, const mp__chunk *chunk)
+{
+    mp__chunk *before = job->returned.tail;
+    if (!before || before->first < chunk->first)
+        return before;
+    before = job->came_last && job->came_last->first < chunk->first ? job->came_last : NULL;
+    for (mp__chunk *next = before ? before->next : job->returned.head; next->first < chunk->first; next = next->next)
+        before = next;
+    return before;
+}
+
 /* What came back is kept in the order of its items, whoever brought it; neighbours are joined, so that pieces do not multiply. */
 static void job_keep(mp__core *core, mp__chunk *chunk)
 {
     mp__core_job *job = chunk->job;
     mp__chunks *list = &job->returned;
-    mp__chunk *before = NULL, *after = list->head;
-    if (list->tail && list->tail->first < chunk->first) {
-        before = list->tail;
-        after = NULL;
-    }
-    while (after && after->first < chunk->first) {
-        before = after;
-        after = after->next;
-    }
+    mp__chunk *before = returned_find_before(job, chunk), *after = before ? before->next : list->head;
     job->waiting += chunk->count;
     core->queued += job->queued && job->calls ? chunk->count : 0;
     chunk->unsent = chunk->count;
@@ -200,7 +206,15 @@ static void job_keep(mp__core *core, mp__chunk *chunk)
         chunk = before;
     if (after)
         join(core, list, chunk, after);
+    job->came_last = chunk;
     mp__plan_enqueue(core, job);
+}
+
+mp__chunk *mp__job_take_returned(mp__core_job *job)
+{
+    if (job->came_last == job->returned.head)
+        job->came_last = NULL;
+    return mp__chunks_pop(&job->returned);
 }
 
 /* Items that have not been started are with nobody any more. */

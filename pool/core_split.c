@@ -34,27 +34,31 @@ static mp__core_job *part(mp__core_job *job, size_t index, uint32_t attempt, pla
     return one;
 }
 
-/* Those that wait to be handed out: they come in where the job stood. */
+/* Those that wait to be handed out: they come in where the job stood, one behind the other, for nobody has a number between
+ * theirs. What came back is in its order, and before what is fresh. */
 static void split_waiting(mp__core *core, mp__core_job *job, place_of *alone)
 {
     size_t fresh = job->fresh;
+    mp__core_job *last = job->before;
     mp__chunk *chunk;
     mp__plan_dequeue(core, job);
     job->waiting = 0;
     job->fresh = job->n;
-    while ((chunk = mp__chunks_pop(&job->returned))) {
+    while ((chunk = mp__job_take_returned(job))) {
         for (size_t i = 0; i < chunk->count; i++) {
             mp__core_job *one = part(job, chunk->first + i, chunk->attempt, alone);
             one->rest.unsent = one->waiting = 1;
             mp__chunks_push(&one->returned, &one->rest);
-            mp__plan_enqueue(core, one);
+            mp__plan_enqueue_behind(core, one, last);
+            last = one;
         }
         mp__chunk_free(core, chunk);
     }
     for (size_t index = fresh; index < job->n; index++) {
         mp__core_job *one = part(job, index, 0, alone);
         one->waiting = 1;
-        mp__plan_enqueue(core, one);
+        mp__plan_enqueue_behind(core, one, last);
+        last = one;
     }
 }
 

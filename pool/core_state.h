@@ -71,6 +71,7 @@ typedef struct mp__slot {
 
 typedef struct mp__queue {
     mp__core_job *head, *tail; /* by number */
+    mp__core_job *came_last;   /* of these: where the next one looks for its place first; NULL: at the head */
 } mp__queue;
 
 typedef struct mp__place {
@@ -296,6 +297,8 @@ bool mp__items_retry_front(mp__core *core, mp__slot *slot, unsigned retry_class)
 void mp__items_failed(mp__core *core, mp__core_job *job, size_t items);
 /* A chunk that is in no list waits to be handed out, or ends. */
 void mp__items_come_back(mp__core *core, mp__chunk *chunk);
+/* The first chunk of what came back; NULL: there is none. */
+mp__chunk *mp__job_take_returned(mp__core_job *job);
 /* What a slot has behind its first `keep` items counts as not sent, and goes back to the front of its jobs, or ends. For lack of a
  * chunk to cut with some may stay, not sent. */
 void mp__items_give_back(mp__core *core, mp__slot *slot, size_t keep);
@@ -319,6 +322,8 @@ void mp__plan_slot(mp__core *core, mp__slot *slot);
 uint64_t mp__plan_deadline(const mp__core *core);
 /* A job comes in, or gets items back: it stands in the queue by its number. */
 void mp__plan_enqueue(mp__core *core, mp__core_job *job);
+/* The same for one whose place is known: behind `before`, or in front of all. */
+void mp__plan_enqueue_behind(mp__core *core, mp__core_job *job, mp__core_job *before);
 void mp__plan_dequeue(mp__core *core, mp__core_job *job);
 void mp__plan_measured(mp__core *core, uint32_t task, uint64_t items, uint64_t ns);
 /* True when the slot should be looked at by mp__plan_slot: it is down to half its window. */

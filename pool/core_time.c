@@ -9,12 +9,17 @@
 
 /* --- heaps ------------------------------------------------------------------------------------------------------------- */
 
+static bool is_before(const mp__timed *a, const mp__timed *b)
+{
+    return a->at < b->at || (a->at == b->at && a->order < b->order);
+}
+
 /* Of two roots that may be none, the one that is left. */
 static mp__timed *meld(mp__timed *a, mp__timed *b)
 {
     if (!a || !b)
         return a ? a : b;
-    if (b->at < a->at) {
+    if (is_before(b, a)) {
         mp__timed *first = b;
         b = a;
         a = first;
@@ -52,9 +57,9 @@ static mp__timed *meld_all(mp__timed *first)
     return root;
 }
 
-static void heap_add(mp__timed **root, mp__timed *node, uint64_t at)
+static void heap_add(mp__timed **root, mp__timed *node, uint64_t at, uint64_t order)
 {
-    *node = (mp__timed){.at = at};
+    *node = (mp__timed){.at = at, .order = order};
     *root = meld(*root, node);
 }
 
@@ -68,6 +73,18 @@ static void heap_remove(mp__timed **root, mp__timed *node)
     if (node->next)
         node->next->before = node->before;
     *root = meld(*root, meld_all(node->child));
+}
+
+/* What has come due counts as due at one time, long ago: so it comes out in its order, and each finds its place in a list next to the
+ * one before it. */
+static void heap_level(mp__timed **root, uint64_t now)
+{
+    mp__timed *due = NULL, *node;
+    while ((node = *root) && node->at <= now) {
+        heap_remove(root, node);
+        heap_add(&due, node, 0, node->order);
+    }
+    *root = meld(*root, due);
 }
 
 /* First down, then to the right, then up to where there is something to the right: each node is left upwards once. */
@@ -97,7 +114,7 @@ static void job_set_due(mp__core *core, mp__core_job *job)
         heap_remove(&core->timed, &job->due);
     job->timed = at != MP__NEVER;
     if (job->timed)
-        heap_add(&core->timed, &job->due, at);
+        heap_add(&core->timed, &job->due, at, job->number);
 }
 
 void mp__job_begin_time(mp__core *core, mp__core_job *job)
@@ -116,7 +133,7 @@ void mp__job_end_time(mp__core *core, mp__core_job *job)
 void mp__job_delay(mp__core *core, mp__chunk *chunk, uint64_t until)
 {
     mp__core_job *job = chunk->job;
-    heap_add(&job->retrying, &chunk->due, until);
+    heap_add(&job->retrying, &chunk->due, until, chunk->first);
     job->delayed += chunk->count;
     job_set_due(core, job);
 }
@@ -137,13 +154,22 @@ uint64_t mp__jobs_due(const mp__core *core)
     return core->timed ? core->timed->at : MP__NEVER;
 }
 
+/* What it has to run again now. */
+static void job_wake(mp__core *core, mp__core_job *job)
+{
+    heap_level(&job->retrying, core->now);
+    while (job->retrying && job->retrying->at <= core->now)
+        mp__items_come_back(core, mp__job_undelay(core, job));
+}
+
 void mp__jobs_time(mp__core *core)
 {
+    heap_level(&core->timed, core->now);
     while (mp__jobs_due(core) <= core->now) {
         mp__core_job *job = timed_job(core->timed);
         if (job->deadline && job->deadline <= core->now)
             mp__job_cancel(core, job, MP_ETIMEDOUT, true);
         else
-            mp__items_come_back(core, mp__job_undelay(core, job));
+            job_wake(core, job);
     }
 }

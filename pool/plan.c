@@ -25,31 +25,38 @@ static mp__queue *job_queue(mp__core *core, const mp__core_job *job)
     return job->pin ? &core->places[job->pin - 1].pinned : &core->queue;
 }
 
-/* A new job is the last one; what comes back is mostly of the first ones. */
+/* A new job is the last one. What comes back is mostly of the first ones, or right behind the one that came before it: many that
+ * come at a time come in their order, and must not each pass by all that wait. */
 static mp__core_job *queue_find_before(const mp__queue *queue, const mp__core_job *job)
 {
     mp__core_job *before = queue->tail;
     if (!before || before->number < job->number)
         return before;
-    before = NULL;
-    for (mp__core_job *next = queue->head; next->number < job->number; next = next->next)
+    before = queue->came_last && queue->came_last->number < job->number ? queue->came_last : NULL;
+    for (mp__core_job *next = before ? before->next : queue->head; next->number < job->number; next = next->next)
         before = next;
     return before;
 }
 
-void mp__plan_enqueue(mp__core *core, mp__core_job *job)
+void mp__plan_enqueue_behind(mp__core *core, mp__core_job *job, mp__core_job *before)
 {
-    if (job->queued)
-        return;
     mp__queue *queue = job_queue(core, job);
+    mp__core_job **next = before ? &before->next : &queue->head;
     job->queued = true;
     core->pinned += job->pin > 0;
     core->queued += job_weight(job);
-    job->before = queue_find_before(queue, job);
-    mp__core_job **next = job->before ? &job->before->next : &queue->head;
+    job->before = before;
     job->next = *next;
     *next = job;
     *(job->next ? &job->next->before : &queue->tail) = job;
+    if (job->next) /* else the tail says it: new jobs do not move it away from where those come that are run again */
+        queue->came_last = job;
+}
+
+void mp__plan_enqueue(mp__core *core, mp__core_job *job)
+{
+    if (!job->queued)
+        mp__plan_enqueue_behind(core, job, queue_find_before(job_queue(core, job), job));
 }
 
 void mp__plan_dequeue(mp__core *core, mp__core_job *job)
@@ -60,6 +67,8 @@ void mp__plan_dequeue(mp__core *core, mp__core_job *job)
     job->queued = false;
     core->pinned -= job->pin > 0;
     core->queued -= job_weight(job);
+    if (queue->came_last == job)
+        queue->came_last = job->before;
     *(job->before ? &job->before->next : &queue->head) = job->next;
     *(job->next ? &job->next->before : &queue->tail) = job->before;
 }
@@ -181,7 +190,7 @@ static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, s
         return 0;
     if (!cut) {
         items = head->count;
-        slot_append(slot, mp__chunks_pop(&job->returned));
+        slot_append(slot, mp__job_take_returned(job));
         return items;
     }
     *cut = (mp__chunk){.job = job, .first = head->first, .count = items, .unsent = items, .attempt = head->attempt};

@@ -235,6 +235,65 @@ CHECK(core_retry, many_wait__each_runs_again_and_each_once)
     pool_ends();
 }
 
+/* Whatever they waited: they come to their places in their order, each behind the one before it. Who passes by those in front finds
+ * a wall there, and is lost. */
+CHECK(core_retry, many_calls_come_due_at_a_time__they_do_not_pass_by_those_in_front)
+{
+    enum { FRONT = 10, ALL_CALLS = 30 };
+    static mp__core_job wall = {.number = UINT64_MAX}, calls[ALL_CALLS], youngest;
+    mp_status status;
+    pool_runs(1);
+    for (size_t i = 0; i < ALL_CALLS; i++) {
+        uint64_t wait = i < FRONT ? FRONT : FRONT + ALL_CALLS - i;
+        calls[i] = (mp__core_job){.n = 1, .retries = 1, .retry_on = ALL, .retry_ns = wait * MS};
+        submit_job(&calls[i]);
+        cr_assert_eq(fails(0, &status), MP__FAILED_RETRIED);
+    }
+    submit(&youngest, 1, 0);
+    lost(0, 0);
+    at(FRONT * MS);
+    calls[0].next = &wall;
+    mp__core_time(core, ALL_CALLS * MS);
+    calls[0].next = &calls[1];
+    act();
+    ready(0);
+    for (size_t i = 0; i < ALL_CALLS; i++) {
+        results(0, 1);
+        cr_assert_eq(asked(MP__ACT_DONE, 0)->job, &calls[i]);
+    }
+    results(0, 1);
+    pool_ends();
+}
+
+CHECK(core_retry, many_items_come_due_at_a_time__they_do_not_pass_by_those_in_front)
+{
+    enum { ITEMS = 40, FRONT = 10, RUN = 30 };
+    static mp__chunk wall = {.first = SIZE_MAX};
+    mp__core_job job = {.n = ITEMS, .chunksize = ITEMS, .retries = 1, .retry_on = ALL, .retry_ns = 10 * MS};
+    mp_status status;
+    pool_runs(1);
+    submit_job(&job);
+    for (size_t i = 0; i < RUN; i++) {
+        at(i < FRONT ? 0 : MS);
+        if (i % 2)
+            cr_assert_eq(fails(0, &status), MP__FAILED_RETRIED);
+        else
+            cr_assert_eq(result(0), i);
+    }
+    lost(0, RUN);
+    at(10 * MS);
+    mp__chunk *second = job.returned.head->next;
+    job.returned.head->next = &wall;
+    mp__core_time(core, 11 * MS);
+    job.returned.head->next = second;
+    act();
+    ready(0);
+    for (size_t i = 1; i < ITEMS; i += i < RUN - 1 ? 2 : 1)
+        cr_assert_eq(result(0), i);
+    cr_assert_eq(asked_times(MP__ACT_DONE), 1);
+    pool_ends();
+}
+
 CHECK(core_retry, cancelled_while_it_waits__ends_at_once)
 {
     mp__core_job job = {.n = 1, .retries = 1, .retry_on = ALL, .retry_ns = 20 * MS};

@@ -66,6 +66,28 @@ CHECK(core_split, waiting__all_wait_in_their_order)
     pool_ends();
 }
 
+/* Who looks for its place from the front finds a wall there, and is lost. */
+CHECK(core_split, many_wait_in_front__nobody_passes_by_them)
+{
+    static mp__core_job wall = {.number = UINT64_MAX}, front[3], behind;
+    pool_starts(1);
+    for (size_t i = 0; i < 3; i++)
+        submit(&front[i], 1, 0);
+    submit_calls((mp__core_job){0});
+    submit(&behind, 1, 0);
+    front[0].next = &wall;
+    mp__core_split(core, &together, place);
+    front[0].next = &front[1];
+    act();
+    ready(0);
+    for (size_t i = 0; i < 3; i++)
+        expect_result(0, &front[i]);
+    for (size_t i = 0; i < N; i++)
+        expect_result(0, &alone[i]);
+    expect_result(0, &behind);
+    pool_ends();
+}
+
 CHECK(core_split, one_of_those_that_wait__cancelled__ends_alone)
 {
     for (size_t which = 0; which < N; which += N / 2 - 1) {
