@@ -74,19 +74,25 @@ typedef struct mp__frame {
 
 /* Puts frames together out of pieces of any size.
  *
- *     SMALL ----> LARGE ----> GAVE_LARGE ----> SMALL      a large frame was announced; was given out; was let go */
-typedef enum mp__reader_state { MP__READER_SMALL, MP__READER_LARGE, MP__READER_GAVE_LARGE } mp__reader_state;
+ *     SMALL ----> LARGE ----> GAVE_LARGE ----> SMALL      a large frame was announced; was given out; was let go
+ *       `-------> PASSED_OVER -------------------^        there was no memory for it; all of it has come */
+typedef enum mp__reader_state {
+    MP__READER_SMALL,
+    MP__READER_LARGE,
+    MP__READER_GAVE_LARGE,
+    MP__READER_PASSED_OVER
+} mp__reader_state;
 
 typedef struct mp__frame_reader {
     uint8_t *buffer; /* MP__FRAME_BUFFER bytes; NULL until first needed */
     size_t begin, end;
     mp__reader_state state;
     mp__block *block; /* of a large frame: being filled, or given out last and not taken */
-    mp__frame large;  /* its header */
-    size_t filled;    /* bytes of its payload that are there */
+    mp__frame large;  /* its header; or that of one that is passed over */
+    size_t filled;    /* bytes of its payload that have come */
     uint64_t limit;   /* largest payload that is accepted */
     uint32_t kinds;   /* bit k: frames of kind k are accepted */
-    mp_status status; /* sticky: MP_EFORMAT, MP_ELIMIT, MP_ENOMEM; MP_EINVAL: misuse */
+    mp_status status; /* sticky: MP_EFORMAT, MP_ELIMIT, MP_ENOMEM, but for mp__frame_reader_pass_over; MP_EINVAL: misuse */
 } mp__frame_reader;
 
 void mp__frame_reader_init(mp__frame_reader *reader, uint32_t kinds, uint64_t limit);
@@ -103,10 +109,14 @@ void mp__frame_reader_filled(mp__frame_reader *reader, size_t bytes);
  * accepted, a size over the limit (checked before memory is taken), a control part larger than the payload. */
 bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame);
 
+/* What is broken for want of memory for a large frame goes on behind it: the frame is lost, and what has come of it, and will, is thrown
+ * away. Its kind, size and control are in `*frame`. False: it was not that, and stays as it is. */
+bool mp__frame_reader_pass_over(mp__frame_reader *reader, mp__frame *frame);
+
 /* Only a part of a frame has come. */
 static inline bool mp__frame_reader_amid(const mp__frame_reader *reader)
 {
-    return reader->state == MP__READER_LARGE || reader->begin < reader->end;
+    return reader->state == MP__READER_LARGE || reader->state == MP__READER_PASSED_OVER || reader->begin < reader->end;
 }
 
 /* More frames of the kind of a small one that was the last to be given out: how many follow it without a gap, `most` at most. They

@@ -4,8 +4,9 @@
  * when the header announces a long frame or one that the buffer cannot hold, into a block of its own, so that its blobs are
  * aligned and need not be copied. Owns the buffer and that block, unless a result has taken it. One thread, no lock. Happy
  * path: space, read(2), filled, next until it says no. It fails, for good, on a kind that is not accepted, a size over the
- * limit (held against it before memory is taken) and a control part larger than the payload. Invariant: a frame whose block
- * is being filled has nothing in the buffer. */
+ * limit (held against it before memory is taken) and a control part larger than the payload; and without memory, but a frame
+ * that is too large for what there is can be passed over. Invariant: a frame whose block is being filled, or that is passed
+ * over, has nothing in the buffer. */
 #include "serial/frame.h"
 #include "serial/memory.h"
 #include "serial/wire.h"
@@ -106,6 +107,8 @@ bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame)
         return false;
     if (reader->state == MP__READER_LARGE)
         return give_large(reader, frame);
+    if (reader->state == MP__READER_PASSED_OVER)
+        return false;
     size_t header = 0;
     found what = read_header(reader, frame, &header);
     if (what == LARGE)
@@ -114,6 +117,20 @@ bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame)
         return false;
     frame->data = reader->buffer + reader->begin + header;
     reader->begin += header + frame->size;
+    return true;
+}
+
+bool mp__frame_reader_pass_over(mp__frame_reader *reader, mp__frame *frame)
+{
+    size_t header;
+    if (reader->status != MP_ENOMEM || read_header(reader, frame, &header) != LARGE)
+        return false;
+    size_t there = reader->end - reader->begin - header;
+    reader->filled = there < frame->size ? there : frame->size;
+    reader->begin += header + reader->filled;
+    reader->large = *frame;
+    reader->state = reader->filled < frame->size ? MP__READER_PASSED_OVER : MP__READER_SMALL;
+    reader->status = MP_OK;
     return true;
 }
 
@@ -163,18 +180,22 @@ bool mp__frame_reader_space(mp__frame_reader *reader, uint8_t **where, size_t *r
         return false;
     *where = reader->buffer + reader->end;
     *room = MP__FRAME_BUFFER - reader->end;
+    if (reader->state == MP__READER_PASSED_OVER && *room > reader->large.size - reader->filled)
+        *room = reader->large.size - reader->filled;
     return true;
 }
 
 void mp__frame_reader_filled(mp__frame_reader *reader, size_t bytes)
 {
-    if (reader->state == MP__READER_LARGE)
-        reader->filled += bytes;
-    else
+    if (reader->state == MP__READER_SMALL)
         reader->end += bytes;
+    else
+        reader->filled += bytes;
+    if (reader->state == MP__READER_PASSED_OVER && reader->filled == reader->large.size)
+        reader->state = MP__READER_SMALL;
 }
 
 bool mp__frame_reader_whole(const mp__frame_reader *reader)
 {
-    return reader->state != MP__READER_LARGE && reader->begin == reader->end;
+    return reader->state != MP__READER_LARGE && reader->state != MP__READER_PASSED_OVER && reader->begin == reader->end;
 }

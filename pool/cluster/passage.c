@@ -1,8 +1,10 @@
 /* From the root's stream to a worker's: whole frames, many small ones in one piece. A large one is put together here, once, and its bytes
- * are borrowed by the link until they have been written: so nothing is read while it has no room. One thread. */
+ * are borrowed by the link until they have been written: so nothing is read while it has no room. Where there is no memory for one, it is
+ * passed over, and the worker says in its item's place why that failed. One thread. */
 #include "pool/cluster/passage.h"
 #include "pool/process/protocol.h"
 #include "serial/row.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { FRAMES_MAX = 4096 };
@@ -29,8 +31,10 @@ bool mp__passage_add(mp__passage *passage, const void *bytes, size_t size)
     mp__buffer *waiting = &passage->waiting;
     if (passage->taken == waiting->size)
         passage->taken = waiting->size = 0;
-    if (!mp__buffer_reserve(waiting, size))
+    if (!mp__buffer_reserve(waiting, size)) {
+        passage->starved = true;
         return false;
+    }
     memcpy(waiting->data + waiting->size, bytes, size);
     waiting->size += size;
     return true;
@@ -40,13 +44,14 @@ void mp__passage_reset(mp__passage *passage)
 {
     passage->credit += passage->waiting.size - passage->taken;
     passage->taken = passage->waiting.size = 0;
+    passage->refusing = false;
     mp__frame_reader_fini(&passage->reader);
     mp__frame_reader_init(&passage->reader, kinds, MP_ITEM_SIZE_MAX);
 }
 
 bool mp__passage_is_through(const mp__passage *passage)
 {
-    return passage->taken == passage->waiting.size && mp__frame_reader_whole(&passage->reader);
+    return passage->taken == passage->waiting.size && !passage->refusing && mp__frame_reader_whole(&passage->reader);
 }
 
 /* How many items are in these frames, which are of one kind. */
@@ -100,18 +105,41 @@ static void pass(mp__passage *passage, mp__frame *frame, const mp__backend *kind
         kind->flush(workers, slot);
 }
 
-/* More of what waits into the reader. False: there is none, or it is broken. */
+/* There was no memory for it. Not told before all of it has come: the root's user has lent what is still to be sent, and may take it
+ * back when its item has failed. */
+static bool begin_to_refuse(mp__passage *passage)
+{
+    mp__frame frame;
+    passage->refusing = mp__frame_reader_pass_over(&passage->reader, &frame) && frame.kind == MP__ITEM;
+    return passage->refusing;
+}
+
+/* By the same frame as the root's, for an item that it cannot encode: the order of results has no hole. */
+static void refuse(mp__passage *passage, const mp__backend *kind, mp__workers *workers, uint32_t slot)
+{
+    uint8_t bytes[MP_MESSAGE_MAX];
+    char text[128];
+    mp__fault fault = {0};
+    mp__buffer out = {.data = bytes, .capacity = sizeof bytes, .fixed = true};
+    mp__refusal refusal = {.status = MP_ENOMEM, .message = {.data = text}};
+    int size =
+        snprintf(text, sizeof text, "the item cannot be sent: there is no memory for its %zu bytes where its worker is",
+                 passage->reader.large.size);
+    refusal.message.size = (size_t)size;
+    passage->refusing = false;
+    passage->bad = mp__frame_write(&out, MP__REFUSED, &mp__refusal_type, &refusal, NULL, &fault) != MP_OK;
+    const mp__passed passed = {.bytes = bytes, .size = out.size};
+    if (!passage->bad)
+        (void)kind->send(workers, slot, &(mp__items){.passed = &passed, .count = 1});
+}
+
+/* More of what waits into the reader. False: there is none, or there is no room for it. */
 static bool feed(mp__passage *passage)
 {
     uint8_t *where;
     size_t room, left = passage->waiting.size - passage->taken;
-    passage->bad |= passage->reader.status != MP_OK;
-    if (!left || passage->bad)
+    if (!left || !mp__frame_reader_space(&passage->reader, &where, &room))
         return false;
-    if (!mp__frame_reader_space(&passage->reader, &where, &room)) {
-        passage->bad = true;
-        return false;
-    }
     if (room > left)
         room = left;
     memcpy(where, passage->waiting.data + passage->taken, room);
@@ -125,11 +153,17 @@ void mp__passage_pump(mp__passage *passage, const mp__backend *kind, mp__workers
 {
     mp__frame frame;
     bool sent = false;
-    while (!passage->bad && kind->room(workers, slot)) {
-        if (mp__frame_reader_next(&passage->reader, &frame)) {
+    while (!passage->bad && !passage->starved && kind->room(workers, slot)) {
+        if (passage->refusing && passage->reader.state != MP__READER_PASSED_OVER) {
+            refuse(passage, kind, workers, slot);
+            sent = true;
+        } else if (mp__frame_reader_next(&passage->reader, &frame)) {
             pass(passage, &frame, kind, workers, slot);
             sent = true;
+        } else if (passage->reader.status != MP_OK) {
+            passage->bad = !begin_to_refuse(passage);
         } else if (!feed(passage)) {
+            passage->starved = passage->reader.status == MP_ENOMEM; /* not for an item: for anything */
             break;
         }
     }

@@ -2,7 +2,8 @@
  *
  * Items are encoded as for a worker here, by a link that has no worker, and the stream is cut into pieces of which so many may be under
  * way. Values come as a stream of frames too. Nothing that comes is believed: not more results than items, no frame but of values; what
- * cannot be is the agent's doing, and its end. Under the pool's lock; `mp__remote_await` alone may block, for a moment. */
+ * cannot be is the agent's doing, and its end. A value for which we have no memory is not: its item fails, and what comes behind it is
+ * read. Under the pool's lock; `mp__remote_await` alone may block, for a moment. */
 #include "pool/clock.h"
 #include "pool/cluster/state.h"
 #include "pool/failure.h"
@@ -22,17 +23,26 @@ static mp__remote *make(mp__workers *w, uint32_t slot)
     return w->remotes[slot];
 }
 
+/* With the reader's buffer: there is nothing to read by then, and so nothing to lose, where that cannot be had. */
+static bool init_reader(mp__frame_reader *reader)
+{
+    uint8_t *where;
+    size_t room;
+    mp__frame_reader_init(reader, 1u << MP__VALUE | 1u << MP__VALUES, MP_ITEM_SIZE_MAX);
+    return mp__frame_reader_space(reader, &where, &room);
+}
+
 bool mp__remote_start(mp__workers *w, mp__host *host, mp__life life)
 {
     mp__remote *remote = make(w, life.slot);
-    if (!remote)
+    mp__frame_reader reader;
+    if (!remote || !init_reader(&reader))
         return false;
-    *remote = (mp__remote){.host = host};
+    *remote = (mp__remote){.host = host, .reader = reader};
     mp__link_init(&remote->link);
     remote->link.state = MP__LINK_OPEN;
     remote->link.terms = &w->terms;
     remote->link.life = life;
-    mp__frame_reader_init(&remote->reader, 1u << MP__VALUE | 1u << MP__VALUES, MP_ITEM_SIZE_MAX);
     host->lives++;
     mp__remote_tell(w, remote, MP__WIRE_START, life.place);
     return true;
@@ -181,6 +191,21 @@ static bool take_values(mp__host *host, mp__remote *remote, mp__event *event)
     return true;
 }
 
+/* Of a value for which there is no memory: one item's, for a row is never so large. */
+static bool take_none(const mp__host *host, mp__remote *remote, mp__event *event)
+{
+    unsigned worker = remote->link.life.place;
+    if (!mp__frame_reader_pass_over(&remote->reader, &remote->frame) || remote->frame.kind != MP__VALUE ||
+        ++remote->results > remote->link.items)
+        return false;
+    mp__remote_event(remote, MP__EV_RESULT, event);
+    mp__failure(&remote->error, MP_ENOMEM, "there is no memory for what worker %u on %s sends: a result of %zu bytes",
+                worker, host->name, remote->frame.size);
+    remote->error.worker = (int)worker;
+    memcpy(remote->error.host, host->name, sizeof remote->error.host);
+    return true;
+}
+
 bool mp__remote_results(mp__host *host, mp__remote *remote, mp__event *event, bool *bad)
 {
     for (*bad = false; !*bad;) {
@@ -190,8 +215,11 @@ bool mp__remote_results(mp__host *host, mp__remote *remote, mp__event *event, bo
             *bad = !take_values(host, remote, event);
             return !*bad;
         }
-        *bad = remote->reader.status != MP_OK;
-        if (*bad || !host->left)
+        if (remote->reader.status != MP_OK) {
+            *bad = !take_none(host, remote, event);
+            return !*bad;
+        }
+        if (!host->left)
             return false;
         *bad = !mp__frame_reader_space(&remote->reader, &where, &room);
         if (*bad)

@@ -54,6 +54,13 @@ struct mp__session {
     mp__passage *passages; /* by slot */
     uint64_t ticked_at;
     unsigned silent;
+    /* the value that is being sent: what of it has not been put into the wire. Borrowed until the next event is taken */
+    struct {
+        mp__wire_head head;
+        uint64_t busy_ns;
+        const uint8_t *bytes;
+        size_t left;
+    } value;
     bool is_taken; /* a pool has begun to tell of itself */
     bool attended; /* the root says something each second */
 };
@@ -308,13 +315,11 @@ static void grow(mp__session *s, uint32_t slots)
         s->over = true;
 }
 
+/* What is starved is looked at in pump_all. */
 static void take_data(mp__session *s, mp__passage *passage, const mp__wire_head *head, const uint8_t *bytes)
 {
-    if (!mp__passage_add(passage, bytes, head->size)) {
-        KIND->kill(s->workers, head->slot, true);
-        return;
-    }
-    mp__passage_pump(passage, KIND, s->workers, head->slot);
+    if (mp__passage_add(passage, bytes, head->size))
+        mp__passage_pump(passage, KIND, s->workers, head->slot);
 }
 
 /* First the link, which may borrow what is thrown away then. */
@@ -384,6 +389,18 @@ static mp__wire_head head_of(const mp__event *event, mp__wire_kind kind)
         .kind = (uint16_t)kind, .slot = event->slot, .generation = event->generation, .number = event->started};
 }
 
+/* As much of a value as the wire takes now: there need not be memory for all of it twice. */
+static void put_value(mp__session *s)
+{
+    enum { PIECE = MP__WIRE_MAX - sizeof(uint64_t) };
+    while (s->value.left && !s->wire.over && mp__wire_waiting(&s->wire) < MP__WIRE_FULL) {
+        size_t size = s->value.left < PIECE ? s->value.left : PIECE;
+        mp__wire_put_long(&s->wire, &s->value.head, &s->value.busy_ns, sizeof s->value.busy_ns, s->value.bytes, size);
+        s->value.bytes += size;
+        s->value.left -= size;
+    }
+}
+
 /* As frames again. A row may have been taken apart; of others the bytes stand where they were read. */
 static void put_results(mp__session *s, const mp__event *event)
 {
@@ -398,7 +415,10 @@ static void put_results(mp__session *s, const mp__event *event)
     } else if (frame->block) {
         mp__passed passed = mp__passed_large(frame, word);
         mp__wire_put_long(&s->wire, &head, busy, sizeof(uint64_t), passed.bytes, passed.size);
-        mp__wire_put_long(&s->wire, &head, busy, sizeof(uint64_t), passed.blob, passed.blob_size);
+        s->value.head = head;
+        s->value.busy_ns = event->busy_ns;
+        s->value.bytes = passed.blob;
+        s->value.left = passed.blob_size;
     } else {
         const uint8_t *first = frame->data - MP__FRAME_SHORT;
         const uint8_t *end = frame->reader->buffer + frame->reader->begin;
@@ -421,10 +441,17 @@ static void tell_recalled(mp__session *s, const mp__event *event)
     tell(s, &head, MP__WIRE_RECALLED, event->started, false);
 }
 
+/* Who was killed for want of memory is not said to have been killed by somebody. */
 static void lose(mp__session *s, const mp__event *event, mp__wire_kind kind)
 {
+    mp__passage *passage = &s->passages[event->slot];
+    if (passage->starved) {
+        event->error->status = MP_ENOMEM;
+        snprintf(event->error->message, sizeof event->error->message, "there is no memory for what worker %d is sent",
+                 event->error->worker);
+    }
     put_report(s, event, kind);
-    mp__passage_fini(&s->passages[event->slot]);
+    mp__passage_fini(passage);
 }
 
 static void tell_event(mp__session *s, const mp__event *event)
@@ -458,7 +485,10 @@ static void tell_event(mp__session *s, const mp__event *event)
 static bool take_events(mp__session *s)
 {
     mp__event event;
-    for (int i = 0; i < EVENTS_MAX && mp__wire_waiting(&s->wire) < MP__WIRE_FULL; i++) {
+    for (int i = 0; i < EVENTS_MAX; i++) {
+        put_value(s);
+        if (mp__wire_waiting(&s->wire) >= MP__WIRE_FULL || s->wire.over)
+            return true;
         if (!KIND->next(s->workers, &event))
             return false;
         tell_event(s, &event);
@@ -488,6 +518,10 @@ static void pump_all(mp__session *s)
         give_credit(s, passage, i);
         if (passage->bad)
             s->over = true;
+        if (passage->starved && !passage->ending) {
+            passage->ending = true;
+            KIND->kill(s->workers, i, true);
+        }
         if (passage->stopping && mp__passage_is_through(passage)) {
             passage->stopping = false;
             KIND->stop(s->workers, i);

@@ -190,6 +190,67 @@ CHECK(reader, stream__cut_anywhere__is_not_whole_and_not_broken)
     mp__buffer_fini(&stream);
 }
 
+static void *small_blocks_only(size_t size)
+{
+    return size <= MP__FRAME_BUFFER ? malloc(size) : NULL;
+}
+
+/* Where those that are too large for the memory that there is stand between others. */
+static void pass_over_large(size_t most)
+{
+    mp__memory_calls usual = mp__memory;
+    frames f;
+    mp__frame_reader reader;
+    mp__frame frame;
+    size_t at = 0;
+    make_frames(&f);
+    mp__memory.malloc = small_blocks_only;
+    mp__frame_reader_init(&reader, KINDS, LIMIT);
+    for (size_t k = 0; k < FRAMES; k++) {
+        bool fits = f.sizes[k] < 65000 || (k < 20 && f.sizes[k] <= MP__FRAME_BUFFER - MP__FRAME_SHORT);
+        cr_assert_eq(feed(&reader, f.stream.data, f.stream.size, most, &at, &frame), fits, "frame %zu", k);
+        if (fits) {
+            check_frame(&f, k, &frame);
+            cr_assert_not(mp__frame_reader_pass_over(&reader, &frame), "it lacks nothing");
+            continue;
+        }
+        cr_assert_eq(reader.status, MP_ENOMEM);
+        cr_assert(mp__frame_reader_pass_over(&reader, &frame));
+        cr_assert(frame.kind == 1 + k % 2 && frame.size == f.sizes[k], "frame %zu", k);
+    }
+    cr_assert_not(feed(&reader, f.stream.data, f.stream.size, most, &at, &frame));
+    cr_assert(reader.status == MP_OK && at == f.stream.size && mp__frame_reader_whole(&reader));
+    mp__frame_reader_fini(&reader);
+    mp__memory = usual;
+    mp__buffer_fini(&f.stream);
+}
+
+CHECK(reader, no_memory_for_large_frames__passed_over__others_come)
+{
+    const size_t pieces[] = {1, 17, 5000, SIZE_MAX / 2};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        pass_over_large(pieces[i]);
+}
+
+CHECK(reader, passed_over_in_part__is_amid_and_not_whole)
+{
+    mp__memory_calls usual = mp__memory;
+    mp__buffer stream = {0};
+    mp__frame_reader reader;
+    mp__frame frame;
+    size_t at = 0;
+    append_header(&stream, 1, 100000, 100000);
+    mp__memory.malloc = small_blocks_only;
+    mp__frame_reader_init(&reader, KINDS, LIMIT);
+    cr_assert_not(feed(&reader, stream.data, stream.size, SIZE_MAX / 2, &at, &frame));
+    cr_assert(mp__frame_reader_pass_over(&reader, &frame));
+    cr_assert_not(mp__frame_reader_next(&reader, &frame));
+    cr_assert(reader.status == MP_OK && mp__frame_reader_amid(&reader) && !mp__frame_reader_whole(&reader));
+    mp__frame_reader_fini(&reader);
+    mp__memory = usual;
+    mp__buffer_fini(&stream);
+}
+
 /* What a reader says of these bytes; with `memory` allocations at most. */
 static mp_status verdict(const mp__buffer *stream, uint64_t limit, size_t memory)
 {
