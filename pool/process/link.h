@@ -75,7 +75,8 @@ typedef struct mp__link {
 
     bool has_status; /* of waitpid */
     int status;
-    bool killed;                     /* a signal was sent to it by us */
+    bool killed;                     /* a signal was sent to it by us; */
+    bool mute;                       /* for it had closed its end of the pipe, and lived on */
     bool spent;                      /* that it has more memory than it may has been told */
     bool orphaned;                   /* the zygote is gone: there will be no report */
     bool owes_recalled, owes_failed; /* events that `next` has still to give */
@@ -153,6 +154,8 @@ bool mp__link_end(mp__link *link, uint64_t ordinal);
 /* Between the files of a link: puts its name into an error; and a hook's. */
 void mp__link_name(const mp__link *link, mp_error *error);
 void mp__link_name_hook(mp__link *link, const mp__hook *hook);
+/* Its end of the pipe that results go through is closed. True: it is to be ended, for it goes on without. */
+bool mp__link_grew_mute(mp__link *link);
 /* When it is dead: how it ended, into its error; and how many items it had started. */
 void mp__link_describe_end(mp__link *link);
 uint64_t mp__link_count_started(const mp__link *link);

@@ -5,6 +5,7 @@
 #include "pool/process/limits.h"
 #include "pool/process/link.h"
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,11 +26,27 @@ void mp__link_name_hook(mp__link *link, const mp__hook *hook)
 static void explain_signal(const mp__link *link, int signal, char why[MP_MESSAGE_MAX])
 {
     mp__limits_explain(&link->terms->limits, signal, link->evidence.cpu_ns, why);
+    if (signal == SIGKILL && link->mute) {
+        snprintf(why, MP_MESSAGE_MAX, "%s",
+                 ": by its pool, for it had closed the pipe that its results go through; has a task closed what is not its "
+                 "own?");
+        return;
+    }
     if (*why || signal != SIGKILL)
         return;
     snprintf(why, MP_MESSAGE_MAX, "%s",
              link->evidence.by_oom ? ": the kernel killed the worker because memory ran out"
                                    : ": by somebody, or by the kernel when memory ran out");
+}
+
+/* One that ends, or executes another program, closes the pipe of its tasks in the same breath. If it does not, a task has closed what is
+ * not its own: the worker would live on, and nobody hear of what it does. */
+bool mp__link_grew_mute(mp__link *link)
+{
+    enum { BREATH_MS = 10 };
+    struct pollfd tasks = {.fd = link->tasks_fd}; /* an error: nobody reads there */
+    link->mute |= !link->killed && poll(&tasks, 1, BREATH_MS) == 0;
+    return link->mute && !link->killed;
 }
 
 /* So that nobody looks for a ghost: it may have been killed, or have had to be, for no fault of the program's. */
@@ -92,16 +109,17 @@ static bool ran_wild(const mp__link *link)
 /* How many items this life has started. It stands in two places, the second written just after the first; a wild task may have
  * written over either. One that lies between the results that came and the items that were sent can be true. Where there is
  * none, or it says that nothing was started though somebody ran wild, the next item is taken for the culprit: run again, it
- * would do it again. */
+ * would do it again. So would one that was being sent when memory ran out: it is not started before all of it is there. */
 uint64_t mp__link_count_started(const mp__link *link)
 {
     uint64_t least = mp__link_results(link), most = link->items;
     uint64_t first = atomic_load_explicit(&link->shared->claim, memory_order_acquire) & MP__STARTED_MASK;
     uint64_t second = atomic_load_explicit(&link->shared->started_too, memory_order_relaxed);
+    bool too_large = link->evidence.by_oom && mp__outbox_borrows(&link->outbox) && least + 1 == most;
     bool agree = first == second || first == second + 1, first_can = first >= least && first <= most;
-    if (!agree && second >= least && second <= most)
+    if (!agree && second >= least && second <= most && !too_large)
         return second;
-    if (first_can && !(first == 0 && ran_wild(link)))
+    if (first_can && !(first == 0 && ran_wild(link)) && !(first == least && too_large))
         return first;
     return least < most ? least + 1 : least;
 }

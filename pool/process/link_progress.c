@@ -32,6 +32,7 @@ bool mp__link_recall(mp__link *link)
     link->started = UINT64_MAX;
     if (link->state != MP__LINK_OPEN || link->deaf || !mp__outbox_raw(&link->outbox, MP__RESUME, &epoch, sizeof epoch))
         return false;
+    atomic_store_explicit(&link->shared->epoch, epoch, memory_order_relaxed);
     uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
     link->started = count_of(link, before);
     link->epoch = epoch;

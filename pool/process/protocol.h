@@ -46,7 +46,7 @@ enum {
 #define MP__FROM_WORKER                                                                                                    \
     (1u << MP__HELLO | 1u << MP__TASK | 1u << MP__VALUE | 1u << MP__VALUES | 1u << MP__FAILURE | 1u << MP__OUTPUT)
 
-enum { MP__PROTOCOL = 6 };
+enum { MP__PROTOCOL = 7 };
 
 /* Exit codes of a worker's own: unlikely ones. */
 enum { MP__EXIT_GONE = 0, MP__EXIT_CHAOS = 123, MP__EXIT_MISMATCH = 124, MP__EXIT_SETUP = 125, MP__EXIT_PROTOCOL = 126 };
@@ -90,7 +90,7 @@ extern const mp_type mp__refusal_type;
 enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1024, MP__FLUSH_AT = 32 * 1024 };
 
 /* One for each life. The worker writes it with plain stores of its own words; the parent writes only the epoch in
- * `claim`, `sent`, `cancelled`, the letter, and what says that it waits.
+ * `claim`, its own line, the letter, and what says that it waits.
  *
  * claim: recall epoch (high 16 bits) and how many ordinals this life has started (low 48). The worker counts up by
  * compare-and-swap and so starts an item only in the epoch it knows; the parent recalls by adding 1 to the epoch, and what it
@@ -99,6 +99,8 @@ enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1
  *     worker: cas (e, 7) -> (e, 8)    before the parent's add: item 8 is started, and the parent sees 8
  *                                     after it:  the swap fails, item 8 is the parent's again; the worker throws away what
  *                                                comes, until RESUME names the epoch that it finds
+ *
+ * epoch: that of `claim`, said before by the parent. One that is not said is a wild task's: no RESUME would ever name it.
  *
  * base, committed: offsets in the stream of results. `buffer` holds its bytes from `base` on, whole frames up to `committed`.
  * The parent knows how many bytes it has: when the worker is dead it goes on from there in `buffer`, and as well while it lives and
@@ -157,7 +159,7 @@ typedef struct mp__shared {
     _Atomic uint64_t rss;     /* bytes that it had resident when it had more than it may; 0: it never had */
     /* by the parent: a line of its own, which the worker need not fetch again for each item */
     _Alignas(MP__SHARED_LINE) _Atomic uint64_t sent;
-    _Atomic uint64_t cancelled;
+    _Atomic uint64_t cancelled, epoch;
     _Atomic uint64_t watched, got;
     _Atomic uint32_t asleep;
     _Atomic uint64_t life;    /* at the beginning: how many its place has had before */

@@ -20,7 +20,6 @@
 #include "serial/quick.h"
 #include "serial/row.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,8 +30,7 @@ enum {
     LONG_NS = 500000, /* all that footing.c looks at is little of that */
     GLANCE_MOST_NS = 10000,
     LOOK_ITEMS = 1024,
-    SCRATCH_KEEP = 1 << 20,
-    FORGOTTEN_MS = 1000
+    SCRATCH_KEEP = 1 << 20
 };
 
 /* What small items do not need is not to be part of what runs for each: that would save registers and make room for it. */
@@ -48,14 +46,21 @@ _Noreturn void mp__worker_leave(int code)
 
 /* --- items --------------------------------------------------------------------------------------------------------------- */
 
+/* The count or the epoch is not what it was, nor what the parent has made of it. */
+static bool is_wild(const worker *w, uint64_t claim)
+{
+    uint64_t epoch = claim / MP__EPOCH_ONE;
+    return epoch == w->epoch || epoch != atomic_load_explicit(&w->shared->epoch, memory_order_relaxed);
+}
+
 /* False: the parent has taken it back, and all that follows until it says so. See mp__shared. */
 static inline bool claim(worker *w)
 {
     uint64_t known = w->epoch * MP__EPOCH_ONE + w->started;
     w->recalled = !atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
                                                            memory_order_acquire);
-    if (w->recalled && known / MP__EPOCH_ONE == w->epoch)
-        mp__worker_leave(MP__EXIT_PROTOCOL); /* nobody but a wild task has changed the count */
+    if (w->recalled && is_wild(w, known))
+        mp__worker_leave(MP__EXIT_PROTOCOL);
     if (w->recalled)
         return false;
     w->started++;
@@ -384,13 +389,6 @@ static bool robbed(const worker *w)
            (uint64_t)waiting < sent - w->received;
 }
 
-/* A RESUME follows each recall at once. If none comes, there was no recall, but a wild task wrote over the epoch. */
-static bool forgotten(const worker *w)
-{
-    struct pollfd fd = {.fd = w->footing.tasks_fd, .events = POLLIN};
-    return w->recalled && poll(&fd, 1, FORGOTTEN_MS) == 0;
-}
-
 /* Who waits for our results is watching them, and is likely to send the next item soon: see mp__shared. How many bytes of it are in
  * the letter. */
 static size_t wait_awake(const worker *w, uint64_t ns)
@@ -425,7 +423,7 @@ static size_t take_letter(const worker *w, uint8_t *where, size_t room, size_t s
 
 static size_t read_pipe(const worker *w, uint8_t *where, size_t room)
 {
-    if (robbed(w) || forgotten(w))
+    if (robbed(w))
         mp__worker_leave(MP__EXIT_PROTOCOL);
     ssize_t got = mp__system.read(w->footing.tasks_fd, where, room);
     if (got == 0 || (got < 0 && errno != EINTR))
@@ -514,12 +512,49 @@ static void run_items(worker *w, mp__frame *frame)
     w->row_left = 0;
 }
 
+/* True: all of an item has come for which there was no memory. It is said no sooner: what is still to come is sent out of memory that its
+ * owner has lent, and takes back when it has failed. */
+static inline bool has_passed_over(const worker *w)
+{
+    return w->passes_over && w->reader.state != MP__READER_PASSED_OVER;
+}
+
+COLD static void refuse_large(worker *w)
+{
+    mp__fault fault = {0};
+    mp__fault_set(&fault, MP_ENOMEM, 0, "there is no memory for its %zu bytes", w->reader.large.size);
+    w->passes_over = false;
+    w->next_item += w->item_step;
+    if (!w->task)
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    if (!claim(w))
+        return;
+    w->urgent = true;
+    mp__results_fault(&w->results, "the item cannot be read", &fault);
+}
+
+/* There is no frame. It may be there, and be too large: then it costs its item, and we go on behind it. */
+static void get_frames(worker *w)
+{
+    mp__frame frame;
+    bool large = mp__frame_reader_pass_over(&w->reader, &frame);
+    if (large && frame.kind != MP__ITEM)
+        mp__worker_leave(MP__EXIT_SETUP);
+    w->passes_over |= large;
+    if (!has_passed_over(w))
+        wait_for_frames(w);
+}
+
 _Noreturn void mp__worker_serve(worker *w)
 {
     mp__frame frame;
     for (;;) {
-        while (!mp__frame_reader_next(&w->reader, &frame))
-            wait_for_frames(w);
+        if (has_passed_over(w))
+            refuse_large(w);
+        if (!mp__frame_reader_next(&w->reader, &frame)) {
+            get_frames(w);
+            continue;
+        }
         switch (frame.kind) {
         case MP__RUN: begin_run(w, &frame); break;
         case MP__ITEM: run_items(w, &frame); break;

@@ -19,6 +19,7 @@ typedef struct mp__process_worker {
     uint64_t received;       /* bytes of tasks */
     const mp__chaos *chaos;  /* NULL: nothing goes wrong on purpose */
     uint64_t epoch, started; /* of shared->claim, as we know it */
+    bool passes_over;        /* an item for which there is no memory */
     bool recalled;           /* there is a newer epoch: what comes is thrown away until RESUME names it */
     const mp_task *task;     /* of the items that come */
     uint32_t attempt;

@@ -1,7 +1,7 @@
 /* An input that does not go into the pipe as a whole, to a worker that stays awake for what comes: the end of it, and what follows. */
 #include "pool/process/link.h"
 #include "tests/fault/process_rig.h"
-#include "tests/lib/until.h"
+#include "tests/lib/board.h"
 #include <fcntl.h>
 
 TestSuite(halves, .timeout = 60);
@@ -71,4 +71,42 @@ CHECK(halves, end_of_an_item_and_one_behind_it__come_whole_to_a_worker_that_is_a
     for (size_t bytes = holds - around; bytes < holds; bytes += 7)
         run_two(&r, bytes);
     rig_close(&r);
+}
+
+static mp_status hold_texts(const mp_span_mp_str *in, size_t *out, mp_call *call)
+{
+    board_begin(call);
+    while (!the_board()->gate)
+        nap_us(200);
+    return count_bytes(in, out, call);
+}
+MP_TASK(hold_texts, mp_span_mp_str, size_t);
+
+/* What says that its items were taken back stands behind an item that is half on its way; and the parent, which may be stopped, or busy
+ * with another caller's large value, does not send the rest for a while. */
+CHECK(halves, worker_that_waits_for_the_rest_of_what_was_taken_back__waits)
+{
+    const mp_span_mp_str large = strings_of(2 * pipe_holds()), small = {0};
+    mp__event event;
+    rig r;
+    board_open();
+    rig_open(&r, MP_FORK, (mp__backend_config){0});
+    rig_start(&r);
+    rig_send(&r, &mp__task_hold_texts, 0, 1, &small);
+    rig_send(&r, &mp__task_hold_texts, 1, 1, &small);
+    rig_send(&r, &mp__task_hold_texts, 2, 1, &large);
+    kind->flush(r.workers, 0);
+    cr_assert(SOON(board_here->begun == 1));
+    kind->recall(r.workers, 0);
+    board_here->gate = 1;
+    nap_us(1500000); /* it has read what there is long ago */
+    rig_send(&r, &mp__task_count_bytes, 3, 1, &small);
+    kind->flush(r.workers, 0);
+    for (int results = 0; results < 2; results += event.kind == MP__EV_RESULT) {
+        event = rig_await(&r);
+        cr_assert(event.kind == MP__EV_RESULT || event.kind == MP__EV_WRITABLE || event.kind == MP__EV_RECALLED, "event %d",
+                  event.kind);
+    }
+    rig_close(&r);
+    board_close();
 }

@@ -224,3 +224,54 @@ CHECK(memory, is_gone_when_streams_begin__each_says_so_once)
     free(t);
     end_shortage();
 }
+
+/* ---- one that is too large ---- */
+
+enum { LARGE = 8 << 20 };
+static pid_t the_program;
+
+static void *malloc_of_a_small_worker(size_t size)
+{
+    return size >= LARGE && getpid() != the_program ? NULL : malloc(size);
+}
+
+static mp_status count_bytes(const mp_bytes *in, size_t *out, mp_call *call)
+{
+    (void)call;
+    *out = in->size;
+    return MP_OK;
+}
+MP_TASK(count_bytes, mp_bytes, size_t);
+
+static void expect_one_too_large(mp_pool *pool, size_t which)
+{
+    static char bytes[LARGE];
+    mp_bytes items[N];
+    size_t sizes[N];
+    mp_status statuses[N];
+    mp_error error;
+    for (size_t i = 0; i < N; i++)
+        items[i] = (mp_bytes){bytes, i == which ? sizeof bytes : 100 * i};
+    cr_assert(eq(int, mp_pool_map(pool, count_bytes, items, N, sizes, .statuses = statuses, .error = &error), MP_ENOMEM),
+              "%s", error.message);
+    cr_assert(eq(sz, error.item, which));
+    cr_assert(says(&error, "no memory for its 83"), "%s", error.message);
+    for (size_t i = 0; i < N; i++)
+        cr_assert(i == which ? statuses[i] == MP_ENOMEM : statuses[i] == MP_OK && sizes[i] == 100 * i, "item %zu", i);
+}
+
+CHECK(memory, of_a_worker_is_too_small_for_an_item__costs_that_item)
+{
+    mp_pool *pool;
+    mp_pool_stats stats;
+    real_memory = mp__memory;
+    the_program = getpid();
+    mp__memory.malloc = malloc_of_a_small_worker;
+    cr_assert(eq(int, mp_pool_open(&pool, .processes = 1), MP_OK));
+    for (size_t which = 0; which < N; which += N / 4)
+        expect_one_too_large(pool, which);
+    cr_assert(eq(int, mp_pool_get_stats(pool, &stats), MP_OK));
+    cr_assert(zero(u64, stats.lost));
+    mp_pool_free(&pool);
+    mp__memory = real_memory;
+}

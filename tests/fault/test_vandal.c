@@ -45,6 +45,44 @@ CHECK(vandal, closes_all_descriptors__costs_at_most_its_item)
     end_trial(t);
 }
 
+/* Those from 3 on that are pipes to write into. */
+static void close_writable(void)
+{
+    struct stat about;
+    for (int fd = 3; fd < 1024; fd++)
+        if (fstat(fd, &about) == 0 && S_ISFIFO(about.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+            close(fd);
+}
+
+static mp_status close_some(const int *closes, int *one_more, mp_call *call)
+{
+    (void)call;
+    if (*closes)
+        close_writable();
+    *one_more = *closes + 1;
+    return MP_OK;
+}
+MP_TASK(close_some, int, int);
+
+/* Its worker can take items, and say nothing: it would sleep for ever if nobody ended it. */
+CHECK(vandal, closes_what_results_go_through__costs_at_most_its_item)
+{
+    mp_error error;
+    for (int round = 0; round < ROUNDS(10); round++) {
+        int result = 0;
+        mp_pool *pool = open_pool(1 + round % 2);
+        mp_status status = mp_pool_apply(pool, close_some, (&(int){1}), &result, .error = &error);
+        cr_assert(status == MP_OK || status == MP_ECRASHED || status == MP_ELOST, "%s", error.message);
+        nap_us(2000L * (round % 3)); /* by then the end of the pipe has been seen, or not */
+        for (int i = 0; i < 3; i++) {
+            cr_assert(eq(int, mp_pool_apply(pool, close_some, (&(int){0}), &result, .error = &error), MP_OK), "%s",
+                      error.message);
+            cr_assert(eq(int, result, 1));
+        }
+        mp_pool_free(&pool);
+    }
+}
+
 CHECK(vandal, closes_standard_streams__costs_nothing)
 {
     trial *t = begin_trial();

@@ -273,6 +273,28 @@ CHECK(link_rows, of_more_than_it_was_sent__is_nonsense_and_blames_nobody)
     close_worker();
 }
 
+/* One that is sent out of its owner's memory is the last one sent, until all of it has gone. */
+CHECK(link_rows, worker_is_killed_for_want_of_memory__what_it_was_being_sent_is_to_blame)
+{
+    static mp__outbox_blob half[1];
+    open_worker();
+    give_numbers(5);
+    cr_assert_eq(take(true, 0), MP__EV_RESULT);
+    worker.items = 6;
+    cr_assert_eq(mp__link_count_started(&worker), 5);
+    worker.evidence.by_oom = true;
+    cr_assert_eq(mp__link_count_started(&worker), 5, "nothing was on its way");
+    mp__outbox before = worker.outbox;
+    worker.outbox.blobs = half;
+    worker.outbox.blob_count = worker.outbox.blob_next + 1;
+    half[worker.outbox.blob_next] = (mp__outbox_blob){.data = "half", .size = 4};
+    cr_assert_eq(mp__link_count_started(&worker), 6);
+    worker.evidence.by_oom = false;
+    cr_assert_eq(mp__link_count_started(&worker), 5, "somebody has killed it: it had not begun");
+    worker.outbox = before;
+    close_worker();
+}
+
 /* A word that a wild task has written: what does not fit the buffer is not copied, and what is of another place is no row. */
 CHECK(link_rows, whose_word_is_wild__are_not_read_beyond_the_buffer)
 {
