@@ -19,6 +19,7 @@
 #include "serial/copy.h"
 #include "serial/memory.h"
 #include "serial/types.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -337,17 +338,43 @@ static void live(worker *w)
 }
 
 /* The last that the thread does of ours: the lane is the driver's when it has seen `over`. */
-static void leave(worker *w)
+static void be_over(mp__lane *lane, bool lent)
 {
-    mp__call_fini(&w->call);
-    free(w->room);
-    w->lane->end.worker = (int)w->lane->place;
-    w->lane->end.pid = getpid();
-    mp__lane *lane = w->lane;
-    bool lent = w->lent;
     atomic_store_explicit(&lane->over, true, memory_order_release);
     if (!lent)
         mp__news_tell(lane);
+}
+
+/* The driver joins a thread that is over, with the pool's lock: by then the user's own destructors of what is the thread's have run, which
+ * may take their time, or ask the pool something. They are called in rounds, as long as there is something to be destroyed; the last of
+ * these is left to sanitizers, who want it. */
+static pthread_key_t last_of_all;
+static bool has_last_of_all;
+
+static void destroyed(void *lane)
+{
+    static _Thread_local int rounds;
+    if (++rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1 && pthread_setspecific(last_of_all, lane) == 0)
+        return;
+    be_over(lane, false);
+}
+
+static void make_last_of_all(void)
+{
+    has_last_of_all = pthread_key_create(&last_of_all, destroyed) == 0;
+}
+
+static void leave(worker *w)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    mp__lane *lane = w->lane;
+    mp__call_fini(&w->call);
+    free(w->room);
+    lane->end.worker = (int)lane->place;
+    lane->end.pid = getpid();
+    pthread_once(&once, make_last_of_all);
+    if (w->lent || !has_last_of_all || pthread_setspecific(last_of_all, lane) != 0)
+        be_over(lane, w->lent);
 }
 
 /* A task has called pthread_exit. */

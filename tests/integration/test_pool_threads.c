@@ -178,6 +178,40 @@ ON_THREADS(threads, task_that_ends_its_thread__costs_its_item)
     close_join_free(&pool);
 }
 
+static mp_pool *asked;
+static pthread_key_t asking;
+
+/* What is the thread's is destroyed when it ends, by code of the user's, which may ask the pool. */
+static void ask_the_pool(void *value)
+{
+    (void)value;
+    the_board()->ends += stats_of(asked).processes;
+}
+
+static mp_status have_something_destroyed(const int *in, int *out, mp_call *call)
+{
+    board_begin(call);
+    pthread_setspecific(asking, &asking);
+    if (*in < 0)
+        pthread_exit(NULL);
+    *out = *in + 1;
+    return MP_OK;
+}
+MP_TASK(have_something_destroyed, int, int);
+
+ON_THREADS(threads, end_of_a_thread__what_is_destroyed_then_may_ask_the_pool)
+{
+    cr_assert(zero(int, pthread_key_create(&asking, ask_the_pool)));
+    asked = OPEN_POOL(.processes = 1, .maxtasksperchild = 1);
+    for (int i = 0; i < 20; i++)
+        items[i] = i % 5 == 2 ? -1 : i;
+    cr_assert(eq(int, mp_pool_map(asked, have_something_destroyed, items, 20, results), MP_ECRASHED));
+    cr_assert(eq(sz, board_find_other(20, 1), 20));
+    close_join_free(&asked);
+    cr_assert(eq(int, the_board()->ends, 20));
+    pthread_key_delete(asking);
+}
+
 /* ---- a task that waits for its own pool ---- */
 
 static mp_status apply_inside(const int *in, int *out, mp_call *call)
