@@ -12,7 +12,10 @@
  * `mp_status next(input *item, void *user, mp_error *error)`: MP_OK; MP_END; anything else ends the input with that
  * failure (mp_error_set), which the stream reports in its place, behind the results of what came before it. The item is
  * copied, with all it points to, when `next` returns. It is called on a thread of the stream's own, by one thread at a
- * time, and may block: nothing but this stream waits for it. */
+ * time, and may block: nothing but this stream waits for it.
+ *
+ * What is called is served in the order in which it came, a stream as long as it has something to run. So one whose input does not end, and
+ * comes faster than it is worked off, leaves no worker for what is called later: it belongs in a pool of its own. */
 #ifndef MILLPOND_ITER_H
 #define MILLPOND_ITER_H
 #include <millpond/async.h>
