@@ -5,7 +5,6 @@
 #include "pool/process/limits.h"
 #include "pool/process/link.h"
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,16 +36,6 @@ static void explain_signal(const mp__link *link, int signal, char why[MP_MESSAGE
     snprintf(why, MP_MESSAGE_MAX, "%s",
              link->evidence.by_oom ? ": the kernel killed the worker because memory ran out"
                                    : ": by somebody, or by the kernel when memory ran out");
-}
-
-/* One that ends, or executes another program, closes the pipe of its tasks in the same breath. If it does not, a task has closed what is
- * not its own: the worker would live on, and nobody hear of what it does. */
-bool mp__link_grew_mute(mp__link *link)
-{
-    enum { BREATH_MS = 10 };
-    struct pollfd tasks = {.fd = link->tasks_fd}; /* an error: nobody reads there */
-    link->mute |= !link->killed && poll(&tasks, 1, BREATH_MS) == 0;
-    return link->mute && !link->killed;
 }
 
 /* So that nobody looks for a ghost: it may have been killed, or have had to be, for no fault of the program's. */

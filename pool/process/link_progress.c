@@ -62,10 +62,10 @@ static bool cpu_time(pid_t pid, uint64_t *ns)
     return true;
 }
 
-/* It is on a CPU or waits for one, and for nothing else. */
-static bool is_runnable(pid_t pid)
+/* As proc(5) has them; false: there is no such process, or it is not to be known. */
+static bool read_stat(pid_t pid, char *state, unsigned *flags)
 {
-    char path[32], line[128] = "";
+    char path[32], line[256] = "";
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -73,7 +73,28 @@ static bool is_runnable(pid_t pid)
     bool some = read(fd, line, sizeof line - 1) > 0;
     (void)close(fd);
     const char *name_end = some ? strrchr(line, ')') : NULL;
-    return name_end && strncmp(name_end, ") R", 3) == 0;
+    return name_end && sscanf(name_end, ") %c %*d %*d %*d %*d %*d %u", state, flags) == 2;
+}
+
+/* It is on a CPU or waits for one, and for nothing else. */
+static bool is_runnable(pid_t pid)
+{
+    char state;
+    unsigned flags;
+    return read_stat(pid, &state, &flags) && state == 'R';
+}
+
+/* One that ends has closed its descriptors before it is dead; and one that has executed another program, in place of the one that it was
+ * forked as, is heard of when that ends. Else a task has closed what is not its own: the worker would live on, and nobody hear of it. */
+bool mp__link_grew_mute(mp__link *link)
+{
+    enum { EXITING = 0x4, AS_FORKED = 0x40 }; /* PF_EXITING, PF_FORKNOEXEC */
+    char state;
+    unsigned flags;
+    if (link->killed || link->pid <= 0 || !read_stat(link->pid, &state, &flags) || flags & EXITING)
+        return false;
+    link->mute = flags & AS_FORKED || link->terms->executed;
+    return link->mute;
 }
 
 /* From now on the item that it is at has time to look. */

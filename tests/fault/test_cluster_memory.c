@@ -100,7 +100,7 @@ static void expect_result(size_t i)
 {
     cr_assert(eq(sz, results[i].size, sizes[i]));
     for (size_t k = 0; k < sizes[i]; k += 1 + sizes[i] / 1000)
-        cr_assert(eq(int, ((const char *)results[i].data)[k], (int)i), "item %zu, byte %zu", i, k);
+        cr_assert(eq(int, ((const unsigned char *)results[i].data)[k], (int)i), "item %zu, byte %zu", i, k);
 }
 
 CHECK(cluster_memory, none_for_a_result_at_the_root__only_its_item_fails)

@@ -480,7 +480,7 @@ CHECK(own, freed_in_any_state__leaves_nothing)
         if (i == 2)
             cr_assert(eq(int, mp_future_set_result(future, &(mp_str){"text", 4}), MP_OK));
         mp_future_free(&future);
-        cr_assert(eq(int, ear.times, i == 2));
+        cr_assert(eq(int, ear.times, 1)); /* of its result, or that it is cancelled */
     }
 }
 

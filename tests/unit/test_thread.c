@@ -141,7 +141,7 @@ CHECK(thread, items_behind_each_other_of_which_one_fails__are_told_apart)
                             .out = out,
                             .out_step = sizeof *out});
     kind->flush(r.workers, 0);
-    cr_assert(UNTIL(PROMPT_MS / 1000, looked_at == ROW));
+    cr_assert(UNTIL(PROMPT_MS * 1e-3, looked_at == ROW));
     for (size_t i = 0; i < ROW;) {
         mp__event event = await_kind(&r, MP__EV_RESULT, 0);
         cr_assert_eq(!event.count, i == 5, "item %zu", i);
