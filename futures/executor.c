@@ -194,13 +194,14 @@ void mp__executor_lends(mp_executor *executor)
 void mp__executor_is_done(mp_executor *executor)
 {
     executor->undone--;
-    if (executor->max_queue) /* else nobody waits for it */
+    if (executor->max_queue) /* a callback may wait for room */
         mp__dispatch_tell(executor->dispatch, &executor->changed);
 }
 
 static void got_one_back(mp_executor *executor)
 {
-    if (!--executor->left)
+    executor->left--;
+    if (!executor->left || executor->max_queue) /* else nobody waits for it */
         mp__dispatch_tell(executor->dispatch, &executor->changed);
 }
 
@@ -237,7 +238,10 @@ mp_status mp__executor_keep_open(mp_executor *executor, mp_error *error)
     mp__guard guard;
     mp__dispatch_enter(executor->dispatch, &guard);
     mp_status status = mp__executor_is_open(executor, error);
-    executor->left += !status;
+    if (!status) {
+        executor->left++;
+        mp__dispatch_stay(executor->dispatch);
+    }
     mp__dispatch_leave(executor->dispatch, &guard);
     return status;
 }
@@ -247,6 +251,7 @@ void mp__executor_let_go(mp_executor *executor)
     mp__guard guard;
     mp__dispatch_enter(executor->dispatch, &guard);
     got_one_back(executor);
+    mp__dispatch_go(executor->dispatch);
     mp__dispatch_leave(executor->dispatch, &guard);
 }
 
@@ -260,11 +265,11 @@ mp_status mp__executor_is_open(const mp_executor *executor, mp_error *error)
 
 void mp__executor_grow(mp_executor *executor)
 {
-    mp__core_counts counts = mp__core_get_counts(mp__dispatch_core(executor->dispatch));
-    uint64_t wanted = counts.pending < executor->max_workers ? counts.pending : executor->max_workers;
-    if (wanted > counts.wanted)
-        (void)mp__dispatch_resize_locked(executor->dispatch, (uint32_t)wanted);
-    executor->grown = counts.wanted >= executor->max_workers;
+    mp__dispatch *d = executor->dispatch;
+    uint64_t pending = mp__core_get_counts(mp__dispatch_core(d)).pending;
+    if (executor->max_workers)
+        (void)mp__dispatch_grow_locked(d, pending < executor->max_workers ? (uint32_t)pending : executor->max_workers);
+    executor->grown = !executor->max_workers || mp__dispatch_asked(d) >= executor->max_workers;
 }
 
 /* --- map ---------------------------------------------------------------------------------------------------------------------- */

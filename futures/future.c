@@ -101,7 +101,13 @@ static bool is_last(mp_future *future)
 /* One of one's own that nobody can finish any more, though somebody wants to hear of it. */
 static bool is_abandoned(const mp_future *future)
 {
-    return future->own && !mp__future_is_done(future) && future->calls && future->calls->head;
+    return future->own && !mp__future_is_done(future) && future->calls && future->calls->head &&
+           future->owner == mp__process_id();
+}
+
+static void unhold(void *future)
+{
+    mp__future_unhold(future);
 }
 
 static void abandon(mp_future *future)
@@ -111,8 +117,9 @@ static void abandon(mp_future *future)
     mp__future_lock(future, &guard);
     (void)mp__future_cancelled(future);
     mp__future_unlock(future, &guard);
+    pthread_cleanup_push(unhold, future);
     mp__future_call_back(future);
-    mp__future_unhold(future);
+    pthread_cleanup_pop(1);
 }
 
 void mp__future_unhold(mp_future *future)

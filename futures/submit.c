@@ -4,6 +4,7 @@
  * started, is handed in at once, with the lock. What is refused is a future that is done. */
 #include "futures/executor.h"
 #include "pool/batch.h"
+#include "pool/callbacks.h"
 #include "pool/failure.h"
 #include "pool/pool.h"
 #include <millpond/executor.h>
@@ -49,19 +50,32 @@ static void settle_posted(mp__posted *call, const void *executor)
         (void)mp__future_cancelled(future);
 }
 
+typedef struct wanted_room {
+    const mp_executor *executor;
+    bool calls_back; /* it is one of its callbacks that waits */
+} wanted_room;
+
+/* A future whose callbacks wait for their turn takes its place too, for memory is to be bounded; but not from one of them, which would
+ * wait for itself. */
+static size_t taken(const wanted_room *room)
+{
+    return room->calls_back ? room->executor->undone : room->executor->left;
+}
+
 static bool has_room(const void *of)
 {
-    const mp_executor *executor = of;
-    return executor->state != MP__EXECUTOR_OPEN || !executor->max_queue || executor->undone < executor->max_queue;
+    const wanted_room *room = of;
+    const mp_executor *executor = room->executor;
+    return executor->state != MP__EXECUTOR_OPEN || !executor->max_queue || taken(room) < executor->max_queue;
 }
 
 static mp_status wait_for_room(mp_executor *executor, const mp_submit_options *options, mp_error *error)
 {
+    wanted_room room = {.executor = executor, .calls_back = mp__callbacks_here(executor->dispatch)};
     double timeout = options->nowait ? 0 : options->room_timeout > 0 ? options->room_timeout : MP_FOREVER;
-    mp_status status =
-        mp__dispatch_wait(executor->dispatch, &(mp__awaited){has_room, executor, &executor->changed}, timeout);
+    mp_status status = mp__dispatch_wait(executor->dispatch, &(mp__awaited){has_room, &room, &executor->changed}, timeout);
     if (status == MP_ETIMEDOUT)
-        return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", executor->undone);
+        return mp__failure(error, MP_EFULL, "%zu futures are not done yet, as many as .max_queue allows", taken(&room));
     if (status)
         return mp__failure(error, status, "%s", mp_status_text(status));
     return mp__executor_is_open(executor, error);

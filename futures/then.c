@@ -2,13 +2,14 @@
  *
  * The future that is given is one of one's own (own.c): nobody can submit what is not there yet. When the first is done, its last
  * callback submits the task with its result, where it lies; when that is done, its callback hands the result on. Whichever fails,
- * is cancelled or cannot be submitted, ends it likewise. Runs on callback threads. The link between the two holds all that it
+ * is cancelled or cannot be submitted, ends it likewise. Runs where callbacks run. The link between the two holds all that it
  * needs, the executor too: once that is shut down or freed the submission is refused. */
 #include "futures/executor.h"
 #include "pool/failure.h"
 #include "serial/memory.h"
 #include "serial/types.h"
 #include <millpond/executor.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,25 +20,39 @@ typedef struct follower {
     const mp_task *task;
 } follower;
 
-static void end(follower *l, const mp_error *error)
+static void unhold(void *future)
 {
-    mp__future_end_like(l->given, error);
-    mp_future_free(&l->given);
+    mp__future_unhold(future);
+}
+
+/* By `value`, if there is one, else by `error`. What is done already stays as it is. */
+static void finish(mp_future *given, const void *value, const mp_error *error)
+{
+    mp_error failed;
+    mp_status status = value ? mp_future_set_result(given, value) : MP_OK;
+    if (status) {
+        (void)mp__failure(&failed, status, "the result cannot be handed on");
+        error = &failed;
+    }
+    if (status || !value)
+        mp__future_end_like(given, error);
+}
+
+/* Its callbacks, which run here, may end this thread: nothing but the future is held by then. */
+static void end(follower *l, const void *value, const mp_error *error)
+{
+    mp_future *given = l->given;
     mp__executor_unhold(l->executor);
     free(l);
+    pthread_cleanup_push(unhold, given);
+    finish(given, value, error);
+    pthread_cleanup_pop(1);
 }
 
 static void hand_on(mp_future *second, void *user)
 {
-    follower *l = user;
     const mp_error *error = mp_future_exception(second, 0);
-    mp_error failed;
-    if (error->status == MP_OK) {
-        mp_status status = mp_future_set_result(l->given, mp__future_value(second));
-        error = &failed;
-        (void)mp__failure(&failed, status ? status : MP_EDONE, "the result cannot be handed on");
-    }
-    end(l, error); /* what is done already stays as it is */
+    end(user, error->status == MP_OK ? mp__future_value(second) : NULL, error);
 }
 
 /* It may have been freed, or is meanwhile. */
@@ -61,7 +76,7 @@ static void follow_up(mp_future *first, void *user)
     const mp_error *error = mp_future_exception(first, 0);
     mp_error none = {.status = MP_ECANCELLED};
     if (error->status != MP_OK || !mp_future_set_running_or_notify_cancel(l->given)) {
-        end(l, error->status ? error : &none);
+        end(l, NULL, error->status ? error : &none);
         return;
     }
     mp_future *second = submit(l, mp__future_value(first));
@@ -70,7 +85,7 @@ static void follow_up(mp_future *first, void *user)
     if (status) {
         mp_error failed;
         (void)mp__failure(&failed, status, "no memory for a follow-up task");
-        end(l, &failed);
+        end(l, NULL, &failed);
     }
 }
 

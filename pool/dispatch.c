@@ -411,6 +411,11 @@ static void hear_progress(mp__dispatch *d, const mp__event *event)
     mp__core_progress_since(d->core, event->slot, event->generation, event->started, event->heed, event->asked_at);
 }
 
+uint32_t mp__dispatch_part(const mp__dispatch *d, uint32_t workers)
+{
+    return d->most_cpus ? (uint32_t)(((uint64_t)workers * d->cpus + d->most_cpus - 1) / d->most_cpus) : workers;
+}
+
 /* A worker for each CPU; or, where the user has said how many, as large a part of them as is there of all CPUs that have been. Without memory
  * for more of them it stays as it is. */
 static void change_workers(mp__dispatch *d, uint32_t cpus)
@@ -418,8 +423,7 @@ static void change_workers(mp__dispatch *d, uint32_t cpus)
     d->cpus = cpus;
     if (cpus > d->most_cpus)
         d->most_cpus = cpus;
-    uint64_t wanted =
-        d->asked_workers && d->most_cpus ? ((uint64_t)d->asked_workers * cpus + d->most_cpus - 1) / d->most_cpus : cpus;
+    uint64_t wanted = d->asked_workers ? mp__dispatch_part(d, d->asked_workers) : cpus;
     wanted = wanted < 1 ? 1 : wanted < MP__PROCESSES_MAX ? wanted : MP__PROCESSES_MAX;
     if (wanted != mp__core_get_counts(d->core).wanted)
         (void)mp__dispatch_change(d, (uint32_t)wanted);

@@ -94,7 +94,7 @@ struct mp__dispatch {
     size_t unprinted;    /* bytes of what workers have written: see output.h */
     bool lent;           /* a caller's thread runs items: see mp__lend. It does so until there are none, */
     mp__lender *lenders; /* unless one of these, who sleep on `may_lend`, is there to go on */
-    unsigned callers;    /* that wait for items, or run them */
+    unsigned callers;    /* that wait for items, run them, or are about to hand some in: mp__dispatch_stay */
     uint32_t blocked;    /* of them, on threads of this very pool */
     unsigned joiners;    /* that are in mp__dispatch_join: they come back to the lock */
     mp__streams streams;
@@ -111,6 +111,8 @@ void mp__posted_nap(mp__dispatch *d);
  * that nobody sees to. */
 bool mp__posted_look(mp__dispatch *d);
 
+/* Of so many workers, as many as there is a part of all CPUs that have been; all of them where CPUs are not told. */
+uint32_t mp__dispatch_part(const mp__dispatch *d, uint32_t workers);
 /* As mp__dispatch_resize, but it is not what the user has asked for. With the lock, and acted. */
 mp_status mp__dispatch_change(mp__dispatch *d, uint32_t workers);
 /* Carries out actions until there are none. With the lock. */

@@ -371,6 +371,17 @@ static void wait_driving(mp__dispatch *d, const mp__awaited *what, uint64_t dead
     mp__driver_tell_busy(d);
 }
 
+void mp__dispatch_stay(mp__dispatch *d)
+{
+    d->callers++;
+}
+
+void mp__dispatch_go(mp__dispatch *d)
+{
+    if (!--d->callers && d->ended)
+        pthread_cond_broadcast(&d->ended_now);
+}
+
 mp_status mp__dispatch_wait(mp__dispatch *d, const mp__awaited *what, double timeout)
 {
     if (what->is_there(what->of))
@@ -380,12 +391,11 @@ mp_status mp__dispatch_wait(mp__dispatch *d, const mp__awaited *what, double tim
         return status;
     bool blocks = mp__dispatch_on_worker(d);
     d->in_a_row = 0; /* one who waits for what it has posted makes no flood */
-    d->callers++;
+    mp__dispatch_stay(d);
     d->blocked += blocks;
     wait_driving(d, what, mp__clock_deadline(timeout));
     d->blocked -= blocks;
-    if (!--d->callers && d->ended)
-        pthread_cond_broadcast(&d->ended_now);
+    mp__dispatch_go(d);
     return what->is_there(what->of) ? MP_OK : MP_ETIMEDOUT;
 }
 

@@ -24,7 +24,7 @@ bool mp__lend(mp__dispatch *d)
     if (!d->backend->run || mp__dispatch_on_worker(d) || !can_run(d))
         return false;
     d->lent = true;
-    d->callers++;
+    mp__dispatch_stay(d);
     pthread_mutex_unlock(&d->lock);
     d->backend->run(d->workers);
     mp__driver_lock(d);
@@ -32,8 +32,7 @@ bool mp__lend(mp__dispatch *d)
     mp__driver_mind(d);
     mp__dispatch_turn(d);
     mp__dispatch_acted(d);
-    if (!--d->callers && d->ended)
-        pthread_cond_broadcast(&d->ended_now);
+    mp__dispatch_go(d);
     return true;
 }
 
@@ -76,10 +75,9 @@ void mp__lend_until_done(mp__dispatch *d, bool all_here, uint64_t deadline)
     if (!d->backend->run || d->ended || d->lent || mp__dispatch_on_worker(d))
         return;
     uint64_t mine = all_here ? mp__core_get_counts(d->core).finished + left(d) : 0;
-    d->callers++;
+    mp__dispatch_stay(d);
     while (is_needed(d, mine) && mp__now() < deadline)
         mp__lend_or_sleep(d, NULL, deadline);
-    if (!--d->callers && d->ended)
-        pthread_cond_broadcast(&d->ended_now);
+    mp__dispatch_go(d);
     mp__lend_tell(d);
 }

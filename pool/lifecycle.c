@@ -320,6 +320,22 @@ mp_status mp__dispatch_change(mp__dispatch *d, uint32_t workers)
     return status;
 }
 
+mp_status mp__dispatch_grow_locked(mp__dispatch *d, uint32_t workers)
+{
+    if (workers <= d->asked_workers)
+        return MP_OK;
+    uint32_t part = mp__dispatch_part(d, workers);
+    mp_status status = part > mp__core_get_counts(d->core).wanted ? mp__dispatch_change(d, part) : MP_OK;
+    if (!status)
+        d->asked_workers = workers;
+    return status;
+}
+
+uint32_t mp__dispatch_asked(const mp__dispatch *d)
+{
+    return d->asked_workers;
+}
+
 mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
 {
     mp_status status = mp__dispatch_change(d, workers);

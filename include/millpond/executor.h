@@ -24,7 +24,8 @@ typedef struct mp_executor_options {
     mp_hook initializer;
     mp_hook finalizer;
     ptrdiff_t max_tasks_per_child;
-    ptrdiff_t max_queue; /* how many of its futures may be not done; then mp_submit waits for one. 0: any number */
+    ptrdiff_t max_queue; /* how many of its futures may be not done, or have callbacks to run; then mp_submit waits for one, but in
+                            such a callback for one that is done. 0: any number */
     double timeout;      /* these ten: as mp_pool_options */
     int retries;
     unsigned retry_on;

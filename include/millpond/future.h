@@ -50,7 +50,7 @@ MP__API mp_status mp_future_add_done_callback(mp_future *future, void (*callback
                                               void *user);
 
 /* One more holder of the future; returns it. And one less: sets `*future` to NULL; the last one frees it, but its task
- * goes on and its callbacks run. NULL is fine. Futures of an executor that are submitted one behind the other share a page, which is
+ * goes on and its callbacks run; those of one of one's own that is not done run now, here. NULL is fine. Futures of an executor that are submitted one behind the other share a page, which is
  * used again when all of them are freed; an executor keeps 8 MB of such pages at most, and fewer if it goes on without them. */
 MP__API mp_future *mp_future_ref(mp_future *future);
 MP__API void mp_future_free(mp_future **future);

@@ -252,18 +252,20 @@ static bool find(const mp__host *host, const mp__remote *remote, mp__wire_kind k
 bool mp__remote_await(mp__workers *w, mp__remote *remote, mp__wire_kind kind, uint64_t deadline, mp__wire_head *head)
 {
     mp__host *host = remote->host;
-    while (!find(host, remote, kind, head)) {
+    for (bool looked = false; !find(host, remote, kind, head); looked = true) {
         uint64_t now = mp__now();
+        bool late = host->late || now >= deadline; /* then what is there is looked at, and no more */
         struct pollfd fd = {.fd = host->wire.fd, .events = POLLIN};
         if (host->state != MP__HOST_UP || host->wire.over)
             return false;
-        if (host->late || now >= deadline) {
+        if (late && looked) {
             host->late = true;
             return false;
         }
         if (mp__wire_waiting(&host->wire))
             fd.events |= POLLOUT;
-        if (poll(&fd, 1, (int)((deadline - now) / 1000000) + 1) > 0 && fd.revents & ~POLLOUT && mp__host_read(host))
+        if (poll(&fd, 1, late ? 0 : (int)((deadline - now) / 1000000) + 1) > 0 && fd.revents & ~POLLOUT &&
+            mp__host_read(host))
             mp__cluster_owe(w); /* what came besides is to be heard, though the socket says nothing of it any more */
         mp__host_write(w, host);
     }

@@ -135,8 +135,6 @@ uint64_t mp__link_started(const mp__link *link);
 /* Nobody waits for what it runs; and whether that has looked if it is so. */
 void mp__link_cancel(mp__link *link);
 mp__heed mp__link_heeds(mp__link *link);
-/* Its end of the pipe that results go through is closed. True: it is to be ended, for it goes on without. */
-bool mp__link_grew_mute(mp__link *link);
 /* True if it has items of which no result has come. */
 bool mp__link_owes(const mp__link *link);
 /* True if it may have finished items that it has not said. */
@@ -156,6 +154,8 @@ bool mp__link_end(mp__link *link, uint64_t ordinal);
 /* Between the files of a link: puts its name into an error; and a hook's. */
 void mp__link_name(const mp__link *link, mp_error *error);
 void mp__link_name_hook(mp__link *link, const mp__hook *hook);
+/* Its end of the pipe that results go through is closed. True: it goes on without, and is to be ended; its error will say so. */
+bool mp__link_note_mute(mp__link *link);
 /* When it is dead: how it ended, into its error; and how many items it had started. */
 void mp__link_describe_end(mp__link *link);
 uint64_t mp__link_count_started(const mp__link *link);

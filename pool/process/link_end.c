@@ -4,10 +4,12 @@
 #include "pool/failure.h"
 #include "pool/process/limits.h"
 #include "pool/process/link.h"
+#include <dirent.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 void mp__link_name(const mp__link *link, mp_error *error)
@@ -36,6 +38,31 @@ static void explain_signal(const mp__link *link, int signal, char why[MP_MESSAGE
     snprintf(why, MP_MESSAGE_MAX, "%s",
              link->evidence.by_oom ? ": the kernel killed the worker because memory ran out"
                                    : ": by somebody, or by the kernel when memory ran out");
+}
+
+/* Among what the process has open is what we have open here. */
+static bool has_open(pid_t pid, int ours)
+{
+    char path[32];
+    struct stat wanted, found;
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *open_ones = fstat(ours, &wanted) == 0 ? opendir(path) : NULL;
+    bool is_there = false;
+    for (const struct dirent *one; open_ones && !is_there && (one = readdir(open_ones));)
+        is_there = fstatat(dirfd(open_ones), one->d_name, &found, 0) == 0 && found.st_ino == wanted.st_ino &&
+                   found.st_dev == wanted.st_dev;
+    if (open_ones)
+        (void)closedir(open_ones);
+    return is_there;
+}
+
+/* Its end of the pipe that results go through is closed. One that ends has closed that of its tasks by then, too, and so has one that has
+ * executed another program, of whose end we hear. Else a task has closed what is not its own: the worker would live on, and nobody hear of
+ * what it does. */
+bool mp__link_note_mute(mp__link *link)
+{
+    link->mute = !link->killed && link->pid > 0 && has_open(link->pid, link->reading_fd);
+    return link->mute;
 }
 
 /* So that nobody looks for a ghost: it may have been killed, or have had to be, for no fault of the program's. */

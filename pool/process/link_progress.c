@@ -32,7 +32,8 @@ bool mp__link_recall(mp__link *link)
     link->started = UINT64_MAX;
     if (link->state != MP__LINK_OPEN || link->deaf || !mp__outbox_raw(&link->outbox, MP__RESUME, &epoch, sizeof epoch))
         return false;
-    atomic_store_explicit(&link->shared->epoch, epoch, memory_order_relaxed);
+    atomic_store_explicit(&link->shared->epoch, epoch,
+                          memory_order_release); /* first: one that is not said is a wild task's */
     uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
     link->started = count_of(link, before);
     link->epoch = epoch;
@@ -62,10 +63,10 @@ static bool cpu_time(pid_t pid, uint64_t *ns)
     return true;
 }
 
-/* As proc(5) has them; false: there is no such process, or it is not to be known. */
-static bool read_stat(pid_t pid, char *state, unsigned *flags)
+/* It is on a CPU or waits for one, and for nothing else. */
+static bool is_runnable(pid_t pid)
 {
-    char path[32], line[256] = "";
+    char path[32], line[128] = "";
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -73,28 +74,7 @@ static bool read_stat(pid_t pid, char *state, unsigned *flags)
     bool some = read(fd, line, sizeof line - 1) > 0;
     (void)close(fd);
     const char *name_end = some ? strrchr(line, ')') : NULL;
-    return name_end && sscanf(name_end, ") %c %*d %*d %*d %*d %*d %u", state, flags) == 2;
-}
-
-/* It is on a CPU or waits for one, and for nothing else. */
-static bool is_runnable(pid_t pid)
-{
-    char state;
-    unsigned flags;
-    return read_stat(pid, &state, &flags) && state == 'R';
-}
-
-/* One that ends has closed its descriptors before it is dead; and one that has executed another program, in place of the one that it was
- * forked as, is heard of when that ends. Else a task has closed what is not its own: the worker would live on, and nobody hear of it. */
-bool mp__link_grew_mute(mp__link *link)
-{
-    enum { EXITING = 0x4, AS_FORKED = 0x40 }; /* PF_EXITING, PF_FORKNOEXEC */
-    char state;
-    unsigned flags;
-    if (link->killed || link->pid <= 0 || !read_stat(link->pid, &state, &flags) || flags & EXITING)
-        return false;
-    link->mute = flags & AS_FORKED || link->terms->executed;
-    return link->mute;
+    return name_end && strncmp(name_end, ") R", 3) == 0;
 }
 
 /* From now on the item that it is at has time to look. */

@@ -424,7 +424,7 @@ static bool next_of_link(mp__workers *w, mp__event *event)
     }
     if (link->refused && !over)
         kill_worker(w, link->life.slot, true);
-    if (link->state == MP__LINK_ENDED && !over && mp__link_grew_mute(link))
+    if (link->state == MP__LINK_ENDED && !over && mp__link_note_mute(link))
         kill_worker(w, link->life.slot, true);
     if (link->state == MP__LINK_ENDED || (link->state == MP__LINK_OPEN && link->distrusted))
         unwatch(w, link);

@@ -100,7 +100,8 @@ enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1
  *                                     after it:  the swap fails, item 8 is the parent's again; the worker throws away what
  *                                                comes, until RESUME names the epoch that it finds
  *
- * epoch: that of `claim`, said before by the parent. One that is not said is a wild task's: no RESUME would ever name it.
+ * epoch: that of `claim`, or the next one, for the parent says it before. One that is not said is a wild task's: no RESUME would ever
+ * name it.
  *
  * base, committed: offsets in the stream of results. `buffer` holds its bytes from `base` on, whole frames up to `committed`.
  * The parent knows how many bytes it has: when the worker is dead it goes on from there in `buffer`, and as well while it lives and

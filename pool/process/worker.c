@@ -46,11 +46,22 @@ _Noreturn void mp__worker_leave(int code)
 
 /* --- items --------------------------------------------------------------------------------------------------------------- */
 
-/* The count or the epoch is not what it was, nor what the parent has made of it. */
-static bool is_wild(const worker *w, uint64_t claim)
+/* The count is not what it was; or the epoch is, and what the parent says of it is neither that nor the next, which it says just before:
+ *
+ *     worker: the swap finds (1, 7)    parent: says 2;  adds: (2, 7);  says 3    worker: finds that 3 is said;  looks again: (2, 7), moved
+ *
+ * It moves on a few times at most, for each time something was sent. */
+static COLD bool is_wild(const worker *w, uint64_t claim)
 {
-    uint64_t epoch = claim / MP__EPOCH_ONE;
-    return epoch == w->epoch || epoch != atomic_load_explicit(&w->shared->epoch, memory_order_relaxed);
+    for (uint64_t epoch = claim / MP__EPOCH_ONE, now; epoch != w->epoch; epoch = now) {
+        uint64_t said = atomic_load_explicit(&w->shared->epoch, memory_order_acquire);
+        now = atomic_load_explicit(&w->shared->claim, memory_order_acquire) / MP__EPOCH_ONE;
+        if (said == now || said == ((now + 1) & (UINT64_MAX / MP__EPOCH_ONE)))
+            return false;
+        if (now == epoch)
+            return true;
+    }
+    return true;
 }
 
 /* False: the parent has taken it back, and all that follows until it says so. See mp__shared. */

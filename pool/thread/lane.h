@@ -107,7 +107,7 @@ typedef struct mp__lane {
     /* atomic, seldom changed */
     atomic_bool listed; /* it is among the news */
     atomic_bool asleep; /* the thread is, or is about to be */
-    atomic_bool over;   /* the thread does nothing any more but end */
+    atomic_bool over;   /* the thread does nothing of ours any more, and nearly nothing of the user's */
     _Atomic mp__lane_phase phase;
     pthread_mutex_t sleep; /* held by the thread from its last look before it sleeps */
     pthread_cond_t woken;  /* there is an item, or `stopping` */

@@ -347,7 +347,7 @@ static void be_over(mp__lane *lane, bool lent)
 
 /* The driver joins a thread that is over, with the pool's lock: by then the user's own destructors of what is the thread's have run, which
  * may take their time, or ask the pool something. They are called in rounds, as long as there is something to be destroyed; the last of
- * these is left to sanitizers, who want it. */
+ * these is left to sanitizers, who want it, and to those that set their value again each time. */
 static pthread_key_t last_of_all;
 static bool has_last_of_all;
 
@@ -386,6 +386,7 @@ static void left_by_task(void *argument)
     if (w->runs) {
         fail_item(w, MP_ECRASHED, false, why);
         finish_item(w);
+        mp__news_tell(w->lane); /* what is destroyed now may take its time */
     }
     mp__failure(&w->lane->end, MP_ECRASHED, "%s%s", ready ? "" : "the initializer failed: ", why);
     leave(w);
@@ -404,7 +405,9 @@ void *mp__thread_run(void *argument)
     snprintf(shown, sizeof shown, "%.15s", lane->name);
     pthread_setname_np(pthread_self(), shown);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    innermost = &(inside){.pool = lane->pool};
+    static _Thread_local inside mine; /* for destructors too, that run when this has returned */
+    mine = (inside){.pool = lane->pool};
+    innermost = &mine;
     worker w = of_lane(lane);
     pthread_cleanup_push(left_by_task, &w);
     live(&w);

@@ -165,6 +165,9 @@ CHECK(together, an_executor__has_its_part_of_the_workers_when_an_agent_has_gone)
     cr_assert(SOON(the_board()->begun == 4));
     agent_kill(0);
     cr_assert(SOON(spanning_stats(mp_executor_pool(executor)).processes == 2));
+    mp_iter *more = mp_executor_map(executor, add_one, in, 8); /* as much as it may have is there already */
+    cr_assert(eq(int, spanning_stats(mp_executor_pool(executor)).processes, 2));
+    mp_iter_free(&more);
     the_board()->gate = 1;
     for (int i = 0; i < 8; i++)
         cr_assert(ne(int, mp_future_exception(futures[i], PROMPT)->status, MP_ETIMEDOUT));

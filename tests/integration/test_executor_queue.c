@@ -238,3 +238,28 @@ EACH_KIND(queue, what_follows_where_there_is_room_for_one__is_submitted)
     mp_future_free(&next);
     mp_future_free(&first);
 }
+
+static void wait_for_board(mp_future *future, void *user)
+{
+    (void)future;
+    (void)user;
+    while (!the_board()->gate)
+        nap_us(200);
+}
+
+/* Else who is quicker than his callbacks would have any number of futures. */
+EACH_KIND(queue, future_whose_callback_runs__takes_its_place)
+{
+    mp_executor *executor = OPEN_EXECUTOR(.max_workers = 1, .max_queue = 1);
+    mp_future *future = SUBMIT(executor, latch, 0);
+    cr_assert(eq(int, mp_future_add_done_callback(future, wait_for_board, NULL), MP_OK));
+    LET_ALL_GO();
+    EXPECT_RESULT(future, 1);
+    EXPECT_REFUSED(mp_submit(executor, mark, (&(int){70}), .nowait = true), MP_EFULL);
+    the_board()->gate = 1;
+    mp_future *next = SUBMIT(executor, mark, 71);
+    EXPECT_RESULT(next, 72);
+    mp_executor_free(&executor);
+    mp_future_free(&next);
+    mp_future_free(&future);
+}

@@ -185,7 +185,9 @@ static pthread_key_t asking;
 static void ask_the_pool(void *value)
 {
     (void)value;
+    int one = 1;
     the_board()->ends += stats_of(asked).processes;
+    the_board()->word[0] += mp_pool_apply(asked, add_one, &one, &one) == MP_EDEADLK; /* it is the last free one */
 }
 
 static mp_status have_something_destroyed(const int *in, int *out, mp_call *call)
@@ -209,6 +211,7 @@ ON_THREADS(threads, end_of_a_thread__what_is_destroyed_then_may_ask_the_pool)
     cr_assert(eq(sz, board_find_other(20, 1), 20));
     close_join_free(&asked);
     cr_assert(eq(int, the_board()->ends, 20));
+    cr_assert(eq(int, the_board()->word[0], 20));
     pthread_key_delete(asking);
 }
 
