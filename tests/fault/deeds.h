@@ -239,7 +239,7 @@ static int signal_of(deed how)
 static const char *text_of(deed how)
 {
     switch (how) {
-    case BY_SIGKILL: return "SIGKILL";
+    case BY_SIGKILL: return "SIGKILL (Killed): by somebody";
     case BY_ABORT: return "SIGABRT";
     case BY_SIGSEGV:
     case BY_STACK: return "SIGSEGV";
