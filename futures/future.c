@@ -156,10 +156,23 @@ void mp_futures_free(mp_future **futures, size_t n)
 }
 
 /* The lock of futures that have no pool's: of several, so that few meet. None is taken while another one is held. */
+static pthread_mutex_t own_locks[] = {[0 ... 15] = PTHREAD_MUTEX_INITIALIZER};
+
 static pthread_mutex_t *own_lock(const mp_future *future)
 {
-    static pthread_mutex_t locks[] = {[0 ... 15] = PTHREAD_MUTEX_INITIALIZER};
-    return &locks[((uintptr_t)future >> 6) % (sizeof locks / sizeof *locks)];
+    return &own_locks[((uintptr_t)future >> 6) % (sizeof own_locks / sizeof *own_locks)];
+}
+
+/* In a child all futures of ours are foreign: what its own need is new. */
+static void begin_child(void)
+{
+    for (size_t i = 0; i < sizeof own_locks / sizeof *own_locks; i++)
+        own_locks[i] = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+__attribute__((constructor(101))) static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, begin_child);
 }
 
 /* Cancellation is off while a lock is held: whoever waits with one of its own does so in pthread_cond_wait, which is a cancellation

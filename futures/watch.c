@@ -298,6 +298,7 @@ mp_wait_result mp_wait(mp_future *const *futures, size_t n, mp_return_when retur
 struct mp_as_completed {
     mp__watcher watcher;
     mp_status status; /* MP_OK, or why there is no watcher */
+    pid_t owner;
     uint64_t deadline;
 };
 
@@ -311,6 +312,7 @@ mp_as_completed *mp_as_completed_new(mp_future *const *futures, size_t n, double
         return &no_memory;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     each->deadline = mp__clock_deadline(timeout);
+    each->owner = mp__process_id();
     each->status = n && !futures ? MP_EINVAL : watcher_init(&each->watcher, futures, n);
     pthread_setcancelstate(cancelling, NULL);
     return each;
@@ -352,6 +354,8 @@ mp_status mp_as_completed_next(mp_as_completed *each, mp_future **future)
         return MP_EINVAL;
     if (each->status)
         return each->status;
+    if (each->owner != mp__process_id())
+        return MP_EFOREIGN;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
     mp_status status = take_next(each, future);
     pthread_setcancelstate(cancelling, NULL);
@@ -360,7 +364,7 @@ mp_status mp_as_completed_next(mp_as_completed *each, mp_future **future)
 
 int mp_as_completed_fd(mp_as_completed *each)
 {
-    if (!each || each->status)
+    if (!each || each->status || each->owner != mp__process_id())
         return -1;
     mp__watcher *watcher = &each->watcher;
     int cancelling;
@@ -379,7 +383,7 @@ void mp_as_completed_free(mp_as_completed **each)
     int cancelling;
     mp_as_completed *old = *each;
     *each = NULL;
-    if (old == &no_memory)
+    if (old == &no_memory || old->owner != mp__process_id())
         return;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling); /* close(2) is a cancellation point */
     watcher_fini(&old->watcher);

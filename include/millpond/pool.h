@@ -125,7 +125,8 @@ typedef struct mp_pool_options {
                                        opens, opening fails with its status and message; later, after six failures in a row
                                        with no worker left, the pool is broken with that message */
     mp_hook finalizer;              /* a worker that leaves in good order (close, maxtasksperchild, resize) runs it last; a
-                                       thread always, for what it has is the program's */
+                                       thread always, for what it has is the program's. A process has a second for it, and is
+                                       killed then */
     ptrdiff_t maxtasksperchild;     /* a worker is replaced after so many items; its replacement is started before it leaves, and
                                        gets items when it is through with its own; 0: never. Python counts chunks, we items */
     const char *thread_name_prefix; /* workers, processes too, are called PREFIX_0, PREFIX_1, ... (the system shows 15 bytes of

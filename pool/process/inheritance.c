@@ -13,8 +13,11 @@ enum { FIRST = 3 };
 static void set_standard_descriptors(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0 && null <= 2)
-        null = fcntl(null, F_DUPFD_CLOEXEC, FIRST);
+    if (null >= 0 && null <= 2) {
+        int low = null;
+        null = fcntl(low, F_DUPFD_CLOEXEC, FIRST);
+        close(low);
+    }
     if (null < 0)
         return;
     dup2(null, 0);

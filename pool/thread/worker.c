@@ -461,7 +461,7 @@ static void step(worker *w)
             leave(w);
     } else if (mp__lane_has_items(w->lane, w->started)) {
         step_items(w);
-    } else {
+    } else if (atomic_load_explicit(&w->lane->stopping, memory_order_relaxed)) { /* else it was taken back meanwhile */
         finish_life(w);
         leave(w);
     }

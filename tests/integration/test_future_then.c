@@ -366,3 +366,67 @@ EACH_KIND(foreign, every_call__is_refused_and_does_no_harm)
     mp_future_free(&pending);
     mp_future_free(&done);
 }
+
+/* The child of a program whose threads are amid something: what it has inherited is left alone, and what it makes works. */
+static int use_futures_of_its_own(mp_as_completed *inherited)
+{
+    mp_future *own = mp_future_new(int), *other = NULL;
+    int value = 0, wrong = 0;
+    wrong += 1 * (mp_as_completed_next(inherited, &other) != MP_EFOREIGN);
+    wrong += 2 * (mp_as_completed_fd(inherited) != -1);
+    mp_as_completed_free(&inherited);
+    wrong += 4 * (inherited != NULL);
+    for (int i = 0; i < 64; i++) {
+        mp_future_free(&own);
+        own = mp_future_new(int);
+        wrong |= 8 * (mp_future_set_result(own, &i) != MP_OK || mp_future_result(own, &value, 0) != MP_OK || value != i);
+    }
+    mp_future_free(&own);
+    return wrong;
+}
+
+static atomic_bool goes_on;
+static void *end_futures(void *argument)
+{
+    mp_future *futures[64];
+    while (goes_on) {
+        for (int i = 0; i < 64; i++) {
+            futures[i] = mp_future_new(int);
+            mp_future_set_result(futures[i], &i);
+        }
+        mp_futures_free(futures, 64);
+    }
+    return argument;
+}
+
+/* Not under TSan: a child that was forked from a process with threads hangs in its allocator. */
+CHECK(foreign, a_child__has_futures_of_its_own)
+{
+    enum { FUTURES = 4 };
+    mp_future *futures[FUTURES];
+    pthread_t thread;
+    if (CHECK_TSAN)
+        return;
+    for (int i = 0; i < FUTURES; i++)
+        futures[i] = mp_future_new(int);
+    mp_as_completed *each = mp_as_completed_new(futures, FUTURES, MP_FOREVER);
+    mp_future_set_result(futures[1], &(int){1});
+    goes_on = true;
+    cr_assert(zero(int, pthread_create(&thread, NULL, end_futures, NULL)));
+    for (int round = 0; round < ROUNDS(60); round++) {
+        int status = -1;
+        pid_t reaped = 0, child = fork();
+        if (child == 0)
+            _exit(use_futures_of_its_own(each));
+        bool ended = SOON((reaped = waitpid(child, &status, WNOHANG)) != 0);
+        if (!ended) {
+            kill(child, SIGKILL);
+            waitpid(child, &status, 0);
+        }
+        cr_assert(ended && exited(status, 0), "round %d: %#x", round, status);
+    }
+    goes_on = false;
+    pthread_join(thread, NULL);
+    mp_as_completed_free(&each);
+    mp_futures_free(futures, FUTURES);
+}

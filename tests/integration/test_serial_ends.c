@@ -1,5 +1,6 @@
 /* MP_SERIAL: how items, workers and pools end: failures, retries, time-outs, cancels, lives, Ctrl-C, crashes. */
 #include "tests/lib/check.h"
+#include "tests/lib/rounds.h"
 #include "tests/lib/says.h"
 #include "tests/lib/spawn.h"
 #include "tests/lib/until.h"
@@ -316,4 +317,45 @@ CHECK(refused, what_only_processes_have__is_said)
     expect_refused((mp_pool_options){.output = MP_OUTPUT_CAPTURE}, ".output");
     expect_refused((mp_pool_options){.limits.cpu_time = 1}, ".limits");
     expect_refused((mp_pool_options){.processes = -1}, ".processes");
+}
+
+/* ---- what is taken back just when its worker looks for it ---- */
+
+static atomic_bool goes_on;
+static mp_pool *shared_pool;
+
+static mp_status give_back(const int *in, int *out, mp_call *call)
+{
+    (void)call;
+    *out = *in;
+    return MP_OK;
+}
+MP_TASK(give_back, int, int);
+
+static void *submit_and_cancel(void *argument)
+{
+    int one = 1;
+    while (goes_on) {
+        mp_async *async = mp_pool_apply_async(shared_pool, give_back, &one);
+        mp_async_cancel(async);
+        mp_async_free(&async);
+    }
+    return argument;
+}
+
+CHECK(life, cancelled_by_another_thread__the_worker_stays)
+{
+    pthread_t thread;
+    mp_pool_stats stats;
+    shared_pool = OPEN(.spin = MP_NO_SPIN);
+    goes_on = true;
+    cr_assert(zero(int, pthread_create(&thread, NULL, submit_and_cancel, NULL)));
+    for (int round = 0; round < ROUNDS(20000); round++)
+        cr_assert(eq(int, mp_pool_map(shared_pool, give_back, items, 3, results), MP_OK));
+    goes_on = false;
+    pthread_join(thread, NULL);
+    cr_assert(eq(int, mp_pool_get_stats(shared_pool, &stats), MP_OK));
+    cr_assert(eq(u64, stats.started, 1));
+    cr_assert(zero(u64, stats.lost));
+    mp_pool_free(&shared_pool);
 }
