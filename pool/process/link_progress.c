@@ -63,8 +63,9 @@ static bool cpu_time(pid_t pid, uint64_t *ns)
     return true;
 }
 
-/* It is on a CPU or waits for one, and for nothing else. */
-static bool is_runnable(pid_t pid)
+/* It is on a CPU or waits for one; or for the system, to bring in a page, say, or to move it to another CPU, which takes as long as that one
+ * is wanted by others. */
+static bool is_held_up(pid_t pid)
 {
     char path[32], line[128] = "";
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -74,7 +75,7 @@ static bool is_runnable(pid_t pid)
     bool some = read(fd, line, sizeof line - 1) > 0;
     (void)close(fd);
     const char *name_end = some ? strrchr(line, ')') : NULL;
-    return name_end && strncmp(name_end, ") R", 3) == 0;
+    return name_end && (strncmp(name_end, ") R", 3) == 0 || strncmp(name_end, ") D", 3) == 0);
 }
 
 /* From now on the item that it is at has time to look. */
@@ -104,7 +105,7 @@ static bool has_looked(const mp__link *link, uint64_t ordinal)
 static bool had_its_time(const mp__link *link)
 {
     uint64_t cpu;
-    return !cpu_time(link->pid, &cpu) || cpu - link->seen_cpu >= LOOKS_WITHIN_NS || !is_runnable(link->pid);
+    return !cpu_time(link->pid, &cpu) || cpu - link->seen_cpu >= LOOKS_WITHIN_NS || !is_held_up(link->pid);
 }
 
 /* What a wild task has written there is at worst taken for true: then one that is late is asked to return, and has its grace.
