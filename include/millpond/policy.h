@@ -8,7 +8,8 @@
  * it. When an item's time is up
  *   - its task is told: mp_call_cancelled is true from now on. One that has asked before has `.grace` to return (mp_pool_options):
  *     what it returns with MP_OK counts, the best it has found so far say. So has one that asks then, if the system had given its
- *     worker no CPU to do so before: it has a millisecond of CPU time for that, and no longer than until it sleeps;
+ *     worker no CPU to do so before: it has a millisecond of CPU time for that, and no longer than until it sleeps for
+ *     something of its own;
  *   - otherwise, or when the grace is over, its worker process gets SIGTERM, and SIGKILL after another `.grace` if it is still
  *     there; what it has started dies with it, and it is replaced. The item is MP_ETIMEDOUT. All others of its chunk are as if
  *     nothing had happened: finished ones keep their results, the rest runs elsewhere;
