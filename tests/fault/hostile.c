@@ -412,13 +412,13 @@ static bool is_right(const harvest *h, size_t item)
 
 /* What lives at once: in the pipe; what two workers' readers hold; a frame of SENT bytes, decoded: every byte of it an mp_any, or an
  * int. An allocator keeps what was freed: as much again of arrays that grew, and all of it twice, as the caller and the I/O thread, each
- * with an arena of its own, take turns. */
+ * with an arena of its own, take turns. And records of what has failed, which are kept when the pool is gone, too. */
 static long most_resident_kib(void)
 {
-    return 2 * 2 * (4096 + SENT / 1024 * 64) * ROUNDS_SLOWER;
+    return 2 * 2 * (4096 + SENT / 1024 * 64) * ROUNDS_SLOWER + MP__RECORDS_BYTES / 1024;
 }
 
-/* When the pool is gone that is none of that, but records of what has failed. 0 under a sanitizer, whose allocator does not say. */
+/* When the pool is gone that is none of that, but the records. 0 under a sanitizer, whose allocator does not say. */
 static size_t in_use(void)
 {
     struct mallinfo2 now = mallinfo2();
