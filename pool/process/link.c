@@ -430,7 +430,7 @@ bool mp__link_end(mp__link *link, uint64_t ordinal)
         uint64_t count = known & MP__STARTED_MASK;
         if (count != ordinal && count >= mp__link_results(link) && count <= link->items)
             return false;
-        atomic_store_explicit(&link->shared->epoch, (known + MP__EPOCH_ONE) / MP__EPOCH_ONE, memory_order_release);
+        atomic_store_explicit(&link->shared->recalling, (uint16_t)(link->epoch + 1), memory_order_release);
     } while (!atomic_compare_exchange_weak_explicit(&link->shared->claim, &known, known + MP__EPOCH_ONE,
                                                     memory_order_acq_rel, memory_order_acquire));
     return true;

@@ -32,9 +32,9 @@ bool mp__link_recall(mp__link *link)
     link->started = UINT64_MAX;
     if (link->state != MP__LINK_OPEN || link->deaf || !mp__outbox_raw(&link->outbox, MP__RESUME, &epoch, sizeof epoch))
         return false;
-    atomic_store_explicit(&link->shared->epoch, epoch,
-                          memory_order_release); /* first: one that is not said is a wild task's */
+    atomic_store_explicit(&link->shared->recalling, (uint16_t)epoch, memory_order_release);
     uint64_t before = atomic_fetch_add_explicit(&link->shared->claim, MP__EPOCH_ONE, memory_order_acq_rel);
+    atomic_store_explicit(&link->shared->recalled, (uint16_t)epoch, memory_order_release);
     link->started = count_of(link, before);
     link->epoch = epoch;
     link->has_run = false;

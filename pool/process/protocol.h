@@ -100,8 +100,11 @@ enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1
  *                                     after it:  the swap fails, item 8 is the parent's again; the worker throws away what
  *                                                comes, until RESUME names the epoch that it finds
  *
- * epoch: that of `claim`, or the next one, for the parent says it before. One that is not said is a wild task's: no RESUME would ever
- * name it.
+ * recalling, recalled: the parent says the new epoch before it adds, and again when it has. A worker looks at `recalled`, `claim` and
+ * `recalling`, in this order: an epoch in `claim` that does not lie between is a wild task's, and no RESUME would ever name it:
+ *
+ *     worker: the swap finds (1, 7)    parent: recalling = 2;  adds: (2, 7);  recalled = 2;  recalling = 3    worker: 2, (2, 7), 3: well
+ *     a task: (65535, 7)               parent: does nothing                                                   worker: 0, (65535, 7), 0
  *
  * base, committed: offsets in the stream of results. `buffer` holds its bytes from `base` on, whole frames up to `committed`.
  * The parent knows how many bytes it has: when the worker is dead it goes on from there in `buffer`, and as well while it lives and
@@ -160,7 +163,8 @@ typedef struct mp__shared {
     _Atomic uint64_t rss;     /* bytes that it had resident when it had more than it may; 0: it never had */
     /* by the parent: a line of its own, which the worker need not fetch again for each item */
     _Alignas(MP__SHARED_LINE) _Atomic uint64_t sent;
-    _Atomic uint64_t cancelled, epoch;
+    _Atomic uint64_t cancelled;
+    _Atomic uint16_t recalling, recalled;
     _Atomic uint64_t watched, got;
     _Atomic uint32_t asleep;
     _Atomic uint64_t life;    /* at the beginning: how many its place has had before */

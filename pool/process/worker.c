@@ -46,22 +46,14 @@ _Noreturn void mp__worker_leave(int code)
 
 /* --- items --------------------------------------------------------------------------------------------------------------- */
 
-/* The count is not what it was; or the epoch is, and what the parent says of it is neither that nor the next, which it says just before:
- *
- *     worker: the swap finds (1, 7)    parent: says 2;  adds: (2, 7);  says 3    worker: finds that 3 is said;  looks again: (2, 7), moved
- *
- * It moves on a few times at most, for each time something was sent. */
-static COLD bool is_wild(const worker *w, uint64_t claim)
+/* The swap has found something else. True: the parent has not done it. */
+static COLD bool is_wild(const worker *w, uint64_t found)
 {
-    for (uint64_t epoch = claim / MP__EPOCH_ONE, now; epoch != w->epoch; epoch = now) {
-        uint64_t said = atomic_load_explicit(&w->shared->epoch, memory_order_acquire);
-        now = atomic_load_explicit(&w->shared->claim, memory_order_acquire) / MP__EPOCH_ONE;
-        if (said == now || said == ((now + 1) & (UINT64_MAX / MP__EPOCH_ONE)))
-            return false;
-        if (now == epoch)
-            return true;
-    }
-    return true;
+    uint16_t recalled = atomic_load_explicit(&w->shared->recalled, memory_order_acquire);
+    uint64_t claim = atomic_load_explicit(&w->shared->claim, memory_order_acquire);
+    uint16_t recalling = atomic_load_explicit(&w->shared->recalling, memory_order_acquire);
+    bool counted = found / MP__EPOCH_ONE == w->epoch; /* then it is the count */
+    return counted || (uint16_t)(claim / MP__EPOCH_ONE - recalled) > (uint16_t)(recalling - recalled);
 }
 
 /* False: the parent has taken it back, and all that follows until it says so. See mp__shared. */

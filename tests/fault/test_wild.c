@@ -23,6 +23,7 @@ typedef enum deed {
     COUNT_UP,
     COUNT_ANEW, /* and goes on for so long that what is behind it is taken back */
     NEW_EPOCH,
+    LAST_EPOCH, /* the one before the first */
     READ_TASKS,
     FORGE_A_RESULT,
     RAISE_COMMITTED, /* to where old results lie, and is looked at */
@@ -99,6 +100,8 @@ static void do_deed(deed what)
     }
     if (what == NEW_EPOCH)
         page[6]++;
+    if (what == LAST_EPOCH)
+        memset(page + 6, 0xff, 2);
     if (what == READ_TASKS) {
         fcntl(last_descriptor(1), F_SETFL, O_NONBLOCK);
         tally->word[0] = (int)read(last_descriptor(1), bytes, 7);
@@ -205,6 +208,16 @@ CHECK(wild, writes_over_the_epoch__costs_nothing)
     ledger_open(ITEMS);
     mp_pool *pool = open_pool(1);
     cr_assert(zero(int, map_with(pool, NEW_EPOCH).failed));
+    mp_pool_free(&pool);
+    ledger_close();
+}
+
+/* It looks as if the parent were about to say the next one: that would never come. */
+CHECK(wild, writes_the_last_epoch_over_the_first__costs_nothing, .timeout = 40)
+{
+    ledger_open(ITEMS);
+    mp_pool *pool = open_pool(1);
+    cr_assert(zero(int, map_with(pool, LAST_EPOCH).failed));
     mp_pool_free(&pool);
     ledger_close();
 }
