@@ -121,9 +121,10 @@ static mp_status open_executor(mp_executor **executor, const mp_executor_options
     mp_status status = mp__choice_take(&told, error);
     if (!status)
         status = count_workers(&told, &count, error);
-    told.processes = !status && count;
-    if (!status)
+    if (!status) {
+        told.processes = count ? 1 : 0;
         status = mp__pool_open(&pool, &told, &(mp__fragile){.by_initializer = true, .by_crash = options->break_on_crash});
+    }
     if (!status)
         status = make(executor, pool, options, error);
     if (status) {

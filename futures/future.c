@@ -105,7 +105,7 @@ static bool is_abandoned(const mp_future *future)
            future->owner == mp__process_id();
 }
 
-static void unhold(void *future)
+void mp__future_unhold_on_exit(void *future)
 {
     mp__future_unhold(future);
 }
@@ -117,7 +117,7 @@ static void abandon(mp_future *future)
     mp__future_lock(future, &guard);
     (void)mp__future_cancelled(future);
     mp__future_unlock(future, &guard);
-    pthread_cleanup_push(unhold, future);
+    pthread_cleanup_push(mp__future_unhold_on_exit, future);
     mp__future_call_back(future);
     pthread_cleanup_pop(1);
 }
@@ -260,27 +260,15 @@ static void ran_callbacks(mp__callback *call)
     mp__future_unhold(future);
 }
 
-/* A round of callbacks, on the stack of the thread whose they are. */
-typedef struct callbacks_turn {
-    mp_future *future;
-    bool
-        left; /* one of them has ended the thread: the others run on its way out. Where one of these ends it too, it comes by again */
-} callbacks_turn;
-
-/* Called behind a setjmp that returns more than once: in line, gcc takes `left` for what it was before. */
-__attribute__((noinline)) static void call_back_the_rest(void *argument)
+static void call_back_the_rest(void *future)
 {
-    callbacks_turn *turn = argument;
-    bool again = turn->left;
-    turn->left = true;
-    if (!again)
-        mp__future_call_back(turn->future);
+    mp__future_call_back(future);
 }
 
 void mp__future_call_back(mp_future *future)
 {
-    callbacks_turn turn = {.future = future};
-    pthread_cleanup_push(call_back_the_rest, &turn);
+    mp__exit_guard guard = {.go_on = call_back_the_rest, .of = future};
+    pthread_cleanup_push(mp__exit_guard_left, &guard);
     run_callbacks(&future->calls->call);
     pthread_cleanup_pop(0);
     mp__future_unhold(future);

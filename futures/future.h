@@ -100,6 +100,8 @@ void mp__future_lock(mp_future *future, mp__guard *guard);
 void mp__future_unlock(mp_future *future, const mp__guard *guard);
 /* Not with the lock, unless it cannot be the last. */
 void mp__future_unhold(mp_future *future);
+/* The same, for pthread_cleanup_push. */
+void mp__future_unhold_on_exit(void *future);
 
 static inline bool mp__future_is_done(const mp_future *future)
 {

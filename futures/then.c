@@ -20,11 +20,6 @@ typedef struct follower {
     const mp_task *task;
 } follower;
 
-static void unhold(void *future)
-{
-    mp__future_unhold(future);
-}
-
 /* By `value`, if there is one, else by `error`. What is done already stays as it is. */
 static void finish(mp_future *given, const void *value, const mp_error *error)
 {
@@ -44,7 +39,7 @@ static void end(follower *l, const void *value, const mp_error *error)
     mp_future *given = l->given;
     mp__executor_unhold(l->executor);
     free(l);
-    pthread_cleanup_push(unhold, given);
+    pthread_cleanup_push(mp__future_unhold_on_exit, given);
     finish(given, value, error);
     pthread_cleanup_pop(1);
 }

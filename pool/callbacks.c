@@ -9,6 +9,15 @@
 #include "pool/failure.h"
 #include "pool/system.h"
 
+__attribute__((noinline)) void mp__exit_guard_left(void *argument)
+{
+    mp__exit_guard *guard = argument;
+    bool again = guard->left;
+    guard->left = true;
+    if (!again)
+        guard->go_on(guard->of);
+}
+
 static __thread const mp__dispatch *here; /* whose callback thread this is */
 
 bool mp__callbacks_here(const mp__dispatch *d)
@@ -55,23 +64,13 @@ static void finish(mp__dispatch *d)
 
 static void serve(mp__dispatch *d);
 
-/* One callback, as the thread that runs it has it on its stack. */
-typedef struct turn {
-    mp__dispatch *dispatch;
-    bool left;
-} turn;
-
-/* A callback has called pthread_exit: it has returned, then, and those behind it are run from here. Where one of these calls it too, that
- * comes by here once more: behind a setjmp that returns more than once, for which gcc takes `left` for what it was, if this is in line. */
-__attribute__((noinline)) static void go_on(void *argument)
+/* A callback has called pthread_exit: it has returned, then, and those behind it are run from here. */
+static void go_on(void *argument)
 {
-    turn *mine = argument;
-    if (mine->left)
-        return;
-    mine->left = true;
-    mp__driver_lock(mine->dispatch);
-    finish(mine->dispatch);
-    serve(mine->dispatch);
+    mp__dispatch *d = argument;
+    mp__driver_lock(d);
+    finish(d);
+    serve(d);
 }
 
 /* With the lock, and without it when it returns. */
@@ -85,8 +84,8 @@ static void serve(mp__dispatch *d)
             break;
         all->running = pop(all);
         pthread_mutex_unlock(&d->lock);
-        turn mine = {.dispatch = d};
-        pthread_cleanup_push(go_on, &mine);
+        mp__exit_guard guard = {.go_on = go_on, .of = d};
+        pthread_cleanup_push(mp__exit_guard_left, &guard);
         all->running->run(all->running);
         pthread_cleanup_pop(0);
         mp__driver_lock(d);

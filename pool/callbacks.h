@@ -11,6 +11,16 @@ typedef struct mp__callback {
     void (*ran)(struct mp__callback *callback); /* with the lock; the callback may be gone when this returns */
 } mp__callback;
 
+/* On the stack of a thread that runs callbacks, with pthread_cleanup_push: if one of them ends the thread, `go_on` runs the others on its way
+ * out, once. Where one of these ends it too, the way out leads through here again: out of a setjmp that returns more than once, so in line
+ * gcc would take `left` for what it was before. */
+typedef struct mp__exit_guard {
+    void (*go_on)(void *of);
+    void *of;
+    bool left;
+} mp__exit_guard;
+void mp__exit_guard_left(void *guard);
+
 /* Guarded by the pool's lock. */
 typedef struct mp__callbacks {
     mp__callback *head, *tail; /* waiting, in order of completion */

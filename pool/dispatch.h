@@ -63,9 +63,7 @@ void mp__dispatch_catch_up(mp__dispatch *dispatch);
 void mp__dispatch_revoke(mp__dispatch *dispatch, mp__job *job, bool force);
 /* True if what runs can be ended. */
 bool mp__dispatch_can_end(const mp__dispatch *dispatch);
-/* As mp__dispatch_resize. */
-mp_status mp__dispatch_resize_locked(mp__dispatch *dispatch, uint32_t workers);
-/* The same, if more than ever were asked for; and how many were. */
+/* As mp__dispatch_resize, if that is more than ever were asked for; and how many were. */
 mp_status mp__dispatch_grow_locked(mp__dispatch *dispatch, uint32_t workers);
 uint32_t mp__dispatch_asked(const mp__dispatch *dispatch);
 /* Whoever joins the pool, to free it, waits until who stays goes. With the lock. */

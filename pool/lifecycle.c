@@ -336,21 +336,15 @@ uint32_t mp__dispatch_asked(const mp__dispatch *d)
     return d->asked_workers;
 }
 
-mp_status mp__dispatch_resize_locked(mp__dispatch *d, uint32_t workers)
+mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
 {
+    mp__guard guard;
+    mp__dispatch_enter(d, &guard);
     mp_status status = mp__dispatch_change(d, workers);
     if (!status) {
         d->asked_workers = workers;
         d->most_cpus = d->cpus;
     }
-    return status;
-}
-
-mp_status mp__dispatch_resize(mp__dispatch *d, uint32_t workers)
-{
-    mp__guard guard;
-    mp__dispatch_enter(d, &guard);
-    mp_status status = mp__dispatch_resize_locked(d, workers);
     mp__dispatch_leave(d, &guard);
     return status;
 }

@@ -113,12 +113,6 @@ bool mp__frame_reader_next(mp__frame_reader *reader, mp__frame *frame);
  * away. Its kind, size and control are in `*frame`. False: it was not that, and stays as it is. */
 bool mp__frame_reader_pass_over(mp__frame_reader *reader, mp__frame *frame);
 
-/* Only a part of a frame has come. */
-static inline bool mp__frame_reader_amid(const mp__frame_reader *reader)
-{
-    return reader->state == MP__READER_LARGE || reader->state == MP__READER_PASSED_OVER || reader->begin < reader->end;
-}
-
 /* More frames of the kind of a small one that was the last to be given out: how many follow it without a gap, `most` at most. They
  * count as given out; mp__frame_follow goes from one to the next. */
 size_t mp__frame_reader_more(mp__frame_reader *reader, const mp__frame *frame, size_t most);

@@ -41,17 +41,18 @@ MP__API mp_status mp_future_result_sized(mp_future *future, void *out, size_t si
 MP__API const mp_error *mp_future_exception(mp_future *future, double timeout);
 
 /* Calls `callback` once with the future (borrowed) and `user` when it is done, any number of them, in the order in which
- * they were added, on the callback thread of its pool; for a future of one's own on the thread that sets its result or
- * cancels it, or frees it undone. If everything of it is over already: now, on this thread, while others may run on theirs. One that ends its
- * thread has returned. mp_future_result may return before they run. Inside one every call works, but mp_executor_shutdown
- * with wait and mp_executor_free of its own executor do not wait. MP_OK; MP_ENOMEM; MP_ESYSTEM: no thread for callbacks;
+ * they were added, on the callback thread of its pool; for a future of one's own on the thread that sets its result,
+ * cancels it or frees it undone. If everything of it is over already: now, on this thread, while others may run on theirs.
+ * One that ends its thread has returned. mp_future_result may return before they run. Inside one every call works, but
+ * mp_executor_shutdown with wait and mp_executor_free of its own executor do not wait. MP_OK; MP_ENOMEM; MP_ESYSTEM: no thread for callbacks;
  * MP_EINVAL; MP_EFOREIGN. Python: Future.add_done_callback. */
 MP__API mp_status mp_future_add_done_callback(mp_future *future, void (*callback)(mp_future *future, void *user),
                                               void *user);
 
 /* One more holder of the future; returns it. And one less: sets `*future` to NULL; the last one frees it, but its task
- * goes on and its callbacks run; those of one of one's own that is not done run now, here. NULL is fine. Futures of an executor that are submitted one behind the other share a page, which is
- * used again when all of them are freed; an executor keeps 8 MB of such pages at most, and fewer if it goes on without them. */
+ * goes on and its callbacks run; those of one of one's own that is not done run now, here. NULL is fine. Futures of an
+ * executor that are submitted one behind the other share a page, which is used again when all of them are freed; an executor
+ * keeps 8 MB of such pages at most, and fewer if it goes on without them. */
 MP__API mp_future *mp_future_ref(mp_future *future);
 MP__API void mp_future_free(mp_future **future);
 

@@ -445,8 +445,7 @@ static void wait_for_frames(worker *w)
     mp__results_end_row(&w->results);
     if (!watched) /* he may have seen it by now */
         watched = w->expected_ns;
-    if (mp__frame_reader_amid(
-            &w->reader)) /* what comes may be the end of a frame and another one, for which there is no room */
+    if (!mp__frame_reader_whole(&w->reader)) /* the end of a frame may come with another one, for which there is no room */
         watched = 0;
     w->expected_ns = 0;
     if (!watched)
