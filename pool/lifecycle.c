@@ -10,6 +10,7 @@
 #include "pool/interrupt.h"
 #include "pool/sheet.h"
 #include "pool/system.h"
+#include "serial/block.h"
 #include "serial/memory.h"
 #include <errno.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static void close_descriptors(mp__dispatch *d)
 static void free_memory(mp__dispatch *d)
 {
     close_descriptors(d);
+    (void)mp__block_let_go();
     mp__core_free(&d->core);
     mp__sheets_free(d);
     pthread_cond_destroy(&d->ended_now);

@@ -10,7 +10,8 @@
  * pointer to its block. mp_free_values finds them again that way. */
 typedef struct mp__block {
     struct mp__block *next; /* ring: itself when alone */
-    uint32_t held;          /* what is freed is somebody's copy of the value; the one that owns it is elsewhere */
+    bool held;              /* what is freed is somebody's copy of the value; the one that owns it is elsewhere */
+    bool keeps;             /* it is worth keeping when it is freed */
     uint32_t lead;          /* bytes of its memory that lie before it */
 } mp__block;
 
@@ -54,6 +55,8 @@ static inline void mp__block_put_word(uint8_t *datum, mp__block *owner)
 mp__block *mp__block_create(const mp__layout *layout);
 mp__block *mp__block_allocate(size_t size, size_t align); /* the same for so many bytes; aligned to a power of two */
 void mp__block_free(mp__block *block);                    /* the ring, unless it is held; NULL is fine */
+/* Gives back what was freed and is kept for the next. True if there was something. */
+bool mp__block_let_go(void);
 
 /* Holds what a value owns: copies of the value, pointers and all, may be handed out, and mp_free_values of one frees nothing.
  * Until it is let go. With the type, as there: free.c. */

@@ -13,6 +13,7 @@
 #include "pool/process/protocol.h"
 #include "pool/process/zygote.h"
 #include "pool/system.h"
+#include "serial/block.h"
 #include "serial/memory.h"
 #include <errno.h>
 #include <poll.h>
@@ -41,6 +42,7 @@ static pid_t fork_zygote(const mp__zygote_config *config)
     fflush(stdout);
     fflush(stderr);
     mp__crash_warm_up();
+    (void)mp__block_let_go(); /* a copy of it would be of no use, and have us pay for writing to ours */
     pid_t pid = mp__system.fork();
     if (pid == 0)
         mp__zygote_run(config);

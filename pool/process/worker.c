@@ -13,6 +13,7 @@
 #include "pool/process/letter.h"
 #include "pool/process/worker_state.h"
 #include "pool/system.h"
+#include "serial/block.h"
 #include "serial/clear.h"
 #include "serial/codec.h"
 #include "serial/frame.h"
@@ -281,6 +282,8 @@ static void resume(worker *w, const mp__frame *frame)
 static void weigh(worker *w)
 {
     uint64_t most = w->shared->limits.rss, bytes = most && w->started ? mp__footing_resident(&w->footing) : 0;
+    if (bytes > most && mp__block_let_go())
+        bytes = mp__footing_resident(&w->footing);
     if (bytes > most)
         atomic_store_explicit(&w->shared->rss, bytes, memory_order_relaxed);
 }

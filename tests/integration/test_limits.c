@@ -194,6 +194,38 @@ EACH_PROCESS_KIND(memory, worker_that_has_too_much__is_replaced_and_no_item_suff
     close_join_free(&pool);
 }
 
+/* Takes so much for good. */
+static mp_status grow(const mp_bytes *in, int *out, mp_call *call)
+{
+    (void)call;
+    if (in->size < 8) {
+        size_t size = (size_t)in->size * 50 << 20;
+        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        if (memory == MAP_FAILED)
+            return MP_ENOMEM;
+    }
+    *out = (int)getpid();
+    return MP_OK;
+}
+MP_TASK(grow, mp_bytes, int);
+
+/* The memory of a large input, which is kept for the next, is nothing that a task has taken. */
+EACH_PROCESS_KIND(memory, large_item_that_is_over__does_not_count)
+{
+    enum { N = 3 };
+    static char data[150 << 20];
+    mp_pool *pool = OPEN_POOL(.processes = 1, .maxrss = 300u << 20);
+    const mp_bytes in[N] = {{data, sizeof data}, {data, 4}, {data, 1}};
+    int pids[N];
+    mp_error error;
+    for (int i = 0; i < N; i++)
+        cr_assert(eq(int, mp_pool_apply(pool, grow, &in[i], &pids[i], .error = &error), MP_OK), "%s", error.message);
+    cr_assert(eq(int, pids[1], pids[0]));
+    cr_assert(eq(int, pids[2], pids[0]), "150 MiB kept and 200 taken: only the latter count");
+    cr_assert(zero(u64, stats_of(pool).recycled));
+    close_join_free(&pool);
+}
+
 EACH_PROCESS_KIND(memory, workers_that_have_less__stay)
 {
     mp_pool *pool = OPEN_POOL(.processes = 2, .maxrss = (uint64_t)8 << 30);
