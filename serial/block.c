@@ -21,7 +21,8 @@ enum {
     GIVEN_ALIGN = 16,    /* by malloc(3) */
     HUGE_PAGE = 2 << 20, /* of most machines; elsewhere it is a multiple of pages */
     HUGE_FROM = 2 * HUGE_PAGE,
-    KEPT_FROM = 32 << 20 /* mallopt(3), M_MMAP_THRESHOLD: larger ones malloc(3) never keeps */
+    KEPT_FROM = 32 << 20, /* mallopt(3), M_MMAP_THRESHOLD: larger ones malloc(3) never keeps */
+    KEPT_MOST = 256 << 20 /* it counts as the program's own until the system takes it */
 };
 
 /* The last one that was freed. */
@@ -112,7 +113,7 @@ static mp__block *allocate_huge(size_t size)
     block = allocate((size + page - 1) & ~(page - 1), page);
     if (block) { /* a hint; not for the last one if little of that will be used */
         (void)madvise(block, (size + page / 2) & ~(page - 1), MADV_HUGEPAGE);
-        block->keeps = size >= KEPT_FROM;
+        block->keeps = size >= KEPT_FROM && size <= KEPT_MOST;
     }
     return block;
 }

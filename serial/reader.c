@@ -19,6 +19,8 @@ void mp__frame_reader_init(mp__frame_reader *reader, uint32_t kinds, uint64_t li
 void mp__frame_reader_fini(mp__frame_reader *reader)
 {
     free(reader->buffer);
+    if (reader->block)
+        reader->block->keeps = false; /* that a frame of this size was announced does not mean that there will be others */
     mp__block_free(reader->block);
     *reader = (mp__frame_reader){.status = MP_EINVAL};
 }

@@ -360,6 +360,25 @@ CHECK(reader, space__of_a_large_frame__ends_with_the_frame)
     mp__buffer_fini(&stream);
 }
 
+/* Who announces much and ends need not have had it: that is no memory to be kept for the next. */
+CHECK(reader, large_frame__that_never_comes__leaves_no_block)
+{
+    mp__buffer stream = {0};
+    mp__frame_reader reader;
+    mp__frame frame;
+    uint8_t *where;
+    size_t room;
+    append_header(&stream, 1, 40 << 20, 10);
+    mp__frame_reader_init(&reader, KINDS, 64 << 20);
+    cr_assert(mp__frame_reader_space(&reader, &where, &room));
+    memcpy(where, stream.data, stream.size);
+    mp__frame_reader_filled(&reader, stream.size);
+    cr_assert_not(mp__frame_reader_next(&reader, &frame));
+    mp__frame_reader_fini(&reader);
+    cr_assert_not(mp__block_let_go());
+    mp__buffer_fini(&stream);
+}
+
 CHECK(reader, space__of_a_buffer_full_of_frames_not_taken__is_misuse)
 {
     mp__frame_reader reader;
