@@ -12,7 +12,7 @@ typedef enum mp__role {
 } mp__role;
 
 /* No other of them is taken below one. */
-enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__KEPT_LOCKS };
+enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__LOADER_LOCK, MP__KEPT_LOCKS };
 
 /* Together, on one page: each that is written behind a fork is copied first, on both sides, which takes longer than all else that is
  * done with it. */

@@ -5,11 +5,13 @@
  * Each file is reported to libdw as if it were loaded at the addresses that stand in it: an offset in the file becomes such an
  * address by its program headers. So it does not matter which process had it where, nor whether that still lives. symbols.c sees to
  * it that one thread at a time is here. A file that is gone, or is not ELF, has no symbols: nothing fails. */
+#include "pool/forks.h"
 #include "pool/symbols.h"
 #include "serial/memory.h"
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
+#include <elfutils/version.h>
 #include <fcntl.h>
 #include <gelf.h>
 #include <stdio.h>
@@ -36,6 +38,21 @@ static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_build_id_find_elf,
                                          .section_address = dwfl_offline_section_address,
                                          .debuginfo_path = &no_path};
 
+/* libdw loads the library by which it asks servers when it looks for a file's debugging information first. A child that is forked
+ * meanwhile finds that half loaded: it crashes there, or ends for a symbol that is not to be found. So nobody forks meanwhile. */
+static void load_client(Dwfl *dwfl)
+{
+    static bool loaded;
+    if (loaded)
+        return;
+    pthread_mutex_lock(&mp__forks.kept[MP__LOADER_LOCK]);
+#if _ELFUTILS_PREREQ(0, 179) /* older ones ask nobody */
+    (void)dwfl_get_debuginfod_client(dwfl);
+#endif
+    pthread_mutex_unlock(&mp__forks.kept[MP__LOADER_LOCK]);
+    loaded = true;
+}
+
 mp__debug_files *mp__debug_files_open(void)
 {
     mp__debug_files *made = mp__memory.calloc(1, sizeof *made);
@@ -46,6 +63,7 @@ mp__debug_files *mp__debug_files_open(void)
         free(made);
         return NULL;
     }
+    load_client(made->dwfl);
     dwfl_report_begin(made->dwfl);
     return made;
 }
