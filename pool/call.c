@@ -124,11 +124,15 @@ mp_status mp__call_status(mp_call *call, mp_status returned)
     return returned;
 }
 
+static __attribute__((noinline)) mp_status run_under_chaos(mp_call *call, const mp_task *task, const void *input,
+                                                           void *output)
+{
+    mp_status status = mp__chaos_strike(call, task);
+    return status ? status : task->run(input, output, call);
+}
+
 __attribute__((noinline)) mp_status mp__call_run(mp_call *call, const mp_task *task, const void *input, void *output)
 {
-    mp_status status = call->chaos ? mp__chaos_strike(call, task) : MP_OK;
-    if (status)
-        return status;
-    status = task->run(input, output, call);
+    mp_status status = call->chaos ? run_under_chaos(call, task, input, output) : task->run(input, output, call);
     return status ? mp__call_status(call, status) : MP_OK;
 }

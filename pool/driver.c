@@ -251,8 +251,7 @@ static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline
         d->dozed_on = word;
         d->dozer = what->changed;
         pthread_mutex_unlock(&d->lock);
-        uint64_t now = mp__now();
-        mp__word_sleep(word, value, deadline > now ? deadline - now : 0);
+        mp__word_sleep(word, value, deadline);
         mp__driver_lock(d);
         d->dozer = NULL;
     }

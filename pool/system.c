@@ -1,5 +1,6 @@
 /* The table of system calls; system.h says what it is for. Set before any thread of ours exists, then only read. */
 #include "pool/system.h"
+#include "pool/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -70,10 +71,11 @@ int mp__thread_create(pthread_t *thread, void *(*run)(void *), void *argument)
     return failed;
 }
 
-void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
+void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t deadline)
 {
-    struct timespec most = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-    syscall(SYS_futex, word, FUTEX_WAIT, value, &most, NULL, 0);
+    struct timespec until = mp__clock_timespec(deadline);
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, deadline == UINT64_MAX ? NULL : &until, NULL,
+            FUTEX_BITSET_MATCH_ANY);
 }
 
 int mp__word_wake(_Atomic uint32_t *word)

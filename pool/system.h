@@ -43,8 +43,8 @@ int mp__above_standard(int fd);
 /* A thread of ours: all signals are blocked in it, for those are for the program's own. 0 or errno. */
 int mp__thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
 
-/* A word that processes may share. Sleeps as long as it has this value, for so many nanoseconds at most; or less: the caller looks. */
-void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns);
+/* A word that processes may share. Sleeps as long as it has this value, until the deadline (clock.h) at most; or less: the caller looks. */
+void mp__word_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t deadline);
 /* Wakes who sleeps on it: how many did. */
 int mp__word_wake(_Atomic uint32_t *word);
 /* Sets it to 0 and wakes who sleeps on it, or is about to. */

@@ -34,7 +34,12 @@ void mp__results_raw(mp__results *r, unsigned kind, const void *bytes, size_t si
  * the worker with it, lose nothing. Looked at without stdout's lock, for most print nothing. */
 static inline void mp__results_print(void)
 {
-    if (__fpending(stdout))
+#ifdef __GLIBC__ /* as __fpending(3) does for bytes, without the call; a wide stream is always flushed */
+    bool pending = stdout->_IO_write_ptr != stdout->_IO_write_base || stdout->_mode > 0;
+#else
+    bool pending = __fpending(stdout) > 0;
+#endif
+    if (pending)
         fflush(stdout);
 }
 
@@ -67,27 +72,56 @@ void mp__results_end_row(mp__results *r);
 /* A row of values of so many bytes begins, with room for one at least. */
 void mp__results_begin_row(mp__results *r, size_t size);
 
-/* True if one more value of `size` bytes can follow those of the open row. */
-static inline bool mp__results_goes_on(const mp__results *r, size_t size)
+/* How many values more of this type the open row can have; 0: none is open, or it is of others. */
+static inline size_t mp__results_row_room(const mp__results *r, const mp_type *type)
 {
-    return r->row_size == size && r->row_count < MP__ROW_MAX && r->bytes.capacity - r->bytes.size >= size;
+    if (r->row_size != type->size || !mp__is_plain(type))
+        return 0;
+    size_t values = MP__ROW_MAX - r->row_count, fitting = (r->bytes.capacity - r->bytes.size) / r->row_size;
+    return values < fitting ? values : fitting;
 }
 
-static inline void mp__results_number(mp__results *r, const void *value, size_t size)
+/* Where the next value of the open row comes, and what `shared->row` says now. */
+typedef struct mp__row_end {
+    uint8_t *at;
+    uint64_t word;
+} mp__row_end;
+
+static inline mp__row_end mp__results_row_end(const mp__results *r)
 {
-    if (!mp__results_goes_on(r, size))
-        mp__results_begin_row(r, size);
-    mp__row_copy_one(r->bytes.data + r->bytes.size, value, size);
-    r->bytes.size += size;
-    r->row_count++;
-    r->count++;
-    atomic_store_explicit(&r->shared->row, mp__row_word(r->base + r->row, size, r->row_count), memory_order_release);
+    return (mp__row_end){.at = r->bytes.data + r->bytes.size,
+                         .word = mp__row_word(r->base + r->row, r->row_size, r->row_count)};
+}
+
+/* One more value, where there is room; it is there for the parent. */
+static inline void mp__row_put(mp__row_end *end, mp__shared *shared, const void *value, size_t size)
+{
+    mp__row_copy_one(end->at, value, size);
+    end->at += size;
+    atomic_store_explicit(&shared->row, ++end->word, memory_order_release); /* the count stands lowest in it */
+}
+
+/* So many have been put. */
+static inline void mp__results_row_went_on(mp__results *r, size_t count)
+{
+    r->bytes.size += count * r->row_size;
+    r->row_count += count;
+    r->count += count;
+}
+
+static inline void mp__results_number(mp__results *r, const mp_type *type, const void *value)
+{
+    if (!mp__results_row_room(r, type))
+        mp__results_begin_row(r, type->size);
+    mp__row_end end = mp__results_row_end(r);
+    mp__row_put(&end, r->shared, value, type->size);
+    mp__results_row_went_on(r, 1);
 }
 
 static inline void mp__results_value(mp__results *r, const mp_type *type, const void *value)
 {
     if (mp__is_plain(type) && (type->kind != MP__BOOL || *(const uint8_t *)value <= 1)) {
-        mp__results_number(r, value, type->size);
+        mp__results_number(r, type, value);
         return;
     }
     mp__fault fault;

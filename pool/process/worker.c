@@ -13,7 +13,6 @@
 #include "pool/process/letter.h"
 #include "pool/process/worker_state.h"
 #include "pool/system.h"
-#include "serial/block.h"
 #include "serial/clear.h"
 #include "serial/codec.h"
 #include "serial/frame.h"
@@ -26,16 +25,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum {
-    LOOK_NS = 50000,  /* look at the clock about this often */
-    LONG_NS = 500000, /* all that footing.c looks at is little of that */
-    GLANCE_MOST_NS = 10000,
-    LOOK_ITEMS = 1024,
-    SCRATCH_KEEP = 1 << 20
-};
+enum { SCRATCH_KEEP = 1 << 20 };
 
 /* What small items do not need is not to be part of what runs for each: that would save registers and make room for it. */
 #define COLD __attribute__((noinline))
+#define ALWAYS __attribute__((always_inline))
 
 typedef mp__process_worker worker;
 
@@ -48,27 +42,33 @@ _Noreturn void mp__worker_leave(int code)
 /* --- items --------------------------------------------------------------------------------------------------------------- */
 
 /* The swap has found something else. True: the parent has not done it. */
-static COLD bool is_wild(const worker *w, uint64_t found)
+static bool is_wild(const worker *w, uint64_t found)
 {
     uint16_t recalled = atomic_load_explicit(&w->shared->recalled, memory_order_acquire);
     uint64_t claim = atomic_load_explicit(&w->shared->claim, memory_order_acquire);
     uint16_t recalling = atomic_load_explicit(&w->shared->recalling, memory_order_acquire);
-    bool counted = found / MP__EPOCH_ONE == w->epoch; /* then it is the count */
+    bool counted = found / MP__EPOCH_ONE == w->claim / MP__EPOCH_ONE; /* then it is the count */
     return counted || (uint16_t)(claim / MP__EPOCH_ONE - recalled) > (uint16_t)(recalling - recalled);
 }
 
-/* False: the parent has taken it back, and all that follows until it says so. See mp__shared. */
+/* The parent has taken back what comes until it says so. */
+static COLD bool is_recalled(worker *w, uint64_t found)
+{
+    if (is_wild(w, found))
+        mp__worker_leave(MP__EXIT_PROTOCOL);
+    w->recalled = true;
+    return false;
+}
+
+/* False: it is not to be run. See mp__shared. */
 static inline bool claim(worker *w)
 {
-    uint64_t known = w->epoch * MP__EPOCH_ONE + w->started;
-    w->recalled = !atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
-                                                           memory_order_acquire);
-    if (w->recalled && is_wild(w, known))
-        mp__worker_leave(MP__EXIT_PROTOCOL);
-    if (w->recalled)
-        return false;
-    w->started++;
-    atomic_store_explicit(&w->shared->started_too, w->started, memory_order_relaxed);
+    uint64_t known = w->claim;
+    if (!atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
+                                                 memory_order_acquire))
+        return is_recalled(w, known);
+    w->claim = known + 1;
+    atomic_store_explicit(&w->shared->started_too, mp__worker_started(w), memory_order_relaxed);
     return true;
 }
 
@@ -76,7 +76,7 @@ static inline bool claim(worker *w)
 static bool count_is_wrong(const worker *w)
 {
     uint64_t claim = atomic_load_explicit(&w->shared->claim, memory_order_relaxed);
-    return (claim & MP__STARTED_MASK) != w->started;
+    return (claim & MP__STARTED_MASK) != mp__worker_started(w);
 }
 
 static inline bool make_room(worker *w, const mp_task *task)
@@ -101,17 +101,26 @@ static inline bool make_room(worker *w, const mp_task *task)
     return true;
 }
 
-/* Runs it, on w->output. */
-static inline mp_status run_task(worker *w, const mp_task *task, const void *input, size_t item, uint64_t ordinal)
+/* Runs it, on w->output, of so many bytes. */
+static inline ALWAYS mp_status run_task(worker *w, const mp_task *task, const void *input, size_t out, size_t item,
+                                        uint64_t ordinal)
 {
-    mp__clear(w->output, task->output->size);
+    mp__clear(w->output, out);
     mp__call_begin(&w->call, item, w->attempt, ordinal);
-    w->call.chaos = item == MP_NO_ITEM ? NULL : w->chaos; /* which is for items alone */
     mp_status status = mp__call_run(&w->call, task, input, w->output);
     if (mp__forks.role == MP__COPY)
         _exit(MP__EXIT_GONE);
     if (!w->footing.captures)
         mp__results_print();
+    return status;
+}
+
+/* No item: it has no ordinal that could be cancelled, and nothing goes wrong with it on purpose. */
+static mp_status run_hook(worker *w, const mp_task *task, const void *input)
+{
+    w->call.chaos = NULL;
+    mp_status status = run_task(w, task, input, task->output->size, MP_NO_ITEM, UINT64_MAX);
+    w->call.chaos = w->chaos;
     return status;
 }
 
@@ -162,36 +171,63 @@ static inline void run_item(worker *w, mp__frame *frame)
     const mp_task *task = w->task;
     if (!take_input(w, frame, task, "the item cannot be read"))
         return;
-    mp_status status = run_task(w, task, w->input, item, w->started);
+    mp_status status = run_task(w, task, w->input, task->output->size, item, mp__worker_started(w));
     put_result(w, task, status);
     if (count_is_wrong(w))
         mp__worker_leave(MP__EXIT_PROTOCOL);
 }
 
-/* Some items of a row, whose inputs are numbers, and for which there is room; until one fails. How many. */
+/* An item of a row of numbers, for which there is room. 0: it has been taken back. */
+static size_t run_number(worker *w, const mp_task *task, const uint8_t *input)
+{
+    size_t item = w->next_item;
+    w->next_item += w->item_step;
+    if (!claim(w))
+        return 0;
+    mp__row_copy_one(w->input, input, task->input->size);
+    put_result(w, task, run_task(w, task, w->input, task->output->size, item, mp__worker_started(w)));
+    return 1;
+}
+
+/* Some that follow each other, whose results go on the open row, where there is room for them; until one fails. How many. */
+static inline ALWAYS size_t run_alike(worker *w, const mp_task *task, const uint8_t *input, size_t count, size_t in,
+                                      size_t out)
+{
+    mp__row_end end = mp__results_row_end(&w->results);
+    const bool flags = task->output->kind == MP__BOOL;
+    size_t done = 0;
+    for (; done < count && claim(w); done++, input += in, w->next_item += w->item_step) {
+        mp__row_copy_one(w->input, input, in);
+        mp_status status = run_task(w, task, w->input, out, w->next_item, mp__worker_started(w));
+        if (status || (flags && *(const uint8_t *)w->output > 1)) {
+            mp__results_row_went_on(&w->results, done);
+            put_result(w, task, status);
+            w->next_item += w->item_step;
+            return done + 1;
+        }
+        mp__row_put(&end, w->results.shared, w->output, out);
+    }
+    mp__results_row_went_on(&w->results, done);
+    return done;
+}
+
+/* Some items of a row of numbers, for which there is room. How many. What depends on the sizes that most have is settled beforehand. */
 static size_t run_numbers(worker *w, const mp_task *task, const uint8_t *input, size_t count)
 {
     const size_t in = task->input->size, out = task->output->size;
-    const bool gives_numbers = mp__is_plain(task->output) && task->output->kind != MP__BOOL && !w->footing.captures;
-    size_t done = 0;
-    for (mp_status status = MP_OK; done < count && !status; done++, input += in) {
-        size_t item = w->next_item;
-        w->next_item += w->item_step;
-        if (!claim(w))
-            return done;
-        mp__row_copy_one(w->input, input, in);
-        status = run_task(w, task, w->input, item, w->started);
-        if (gives_numbers && !status)
-            mp__results_number(&w->results, w->output, out);
-        else
-            put_result(w, task, status);
-    }
-    return done;
+    size_t room = w->footing.captures ? 0 : mp__results_row_room(&w->results, task->output);
+    count = count < room ? count : room;
+    if (!count)
+        return run_number(w, task, input);
+    if (in == 8 && out == 8)
+        return run_alike(w, task, input, count, 8, 8);
+    if (in == 4 && out == 4)
+        return run_alike(w, task, input, count, 4, 4);
+    return run_alike(w, task, input, count, in, out);
 }
 
 /* --- first and last ------------------------------------------------------------------------------------------------------ */
 
-/* No item: it has no ordinal that could be cancelled. */
 static void initialize(worker *w, mp__frame *frame)
 {
     const mp_task *task = w->task;
@@ -199,7 +235,7 @@ static void initialize(worker *w, mp__frame *frame)
         mp__worker_leave(MP__EXIT_PROTOCOL);
     w->past_hooks = true;
     if (take_input(w, frame, task, "its input cannot be read")) {
-        mp_status status = run_task(w, task, w->input, MP_NO_ITEM, UINT64_MAX);
+        mp_status status = run_hook(w, task, w->input);
         put_result(w, task, status);
         mp__footing_note(&w->footing);
     }
@@ -226,7 +262,7 @@ _Noreturn static void stop(worker *w)
     mp__results_flush(&w->results);
     w->attempt = 1;
     if (w->finalizer && make_room(w, w->finalizer))
-        run_task(w, w->finalizer, w->last_input, MP_NO_ITEM, UINT64_MAX);
+        (void)run_hook(w, w->finalizer, w->last_input);
     if (w->footing.captures) {
         mp__results_output(&w->results, w->footing.output_fds);
         mp__capture_forget(w->footing.output_fds);
@@ -270,59 +306,15 @@ static void begin_run(worker *w, const mp__frame *frame)
 
 static void resume(worker *w, const mp__frame *frame)
 {
-    if (frame->size != sizeof w->epoch)
+    uint64_t epoch;
+    if (frame->size != sizeof epoch)
         mp__worker_leave(MP__EXIT_PROTOCOL);
-    memcpy(&w->epoch, frame->data, sizeof w->epoch);
+    memcpy(&epoch, frame->data, sizeof epoch);
+    w->claim = epoch * MP__EPOCH_ONE + mp__worker_started(w);
     w->recalled = false; /* or the next item says so again */
 }
 
 /* --- time ---------------------------------------------------------------------------------------------------------------- */
-
-/* One that has run nothing yet is not too large for its limit: its limit is too small for any, and each gets one item at least. */
-static void weigh(worker *w)
-{
-    uint64_t most = w->shared->limits.rss, bytes = most && w->started ? mp__footing_resident(&w->footing) : 0;
-    if (bytes > most && mp__block_let_go())
-        bytes = mp__footing_resident(&w->footing);
-    if (bytes > most)
-        atomic_store_explicit(&w->shared->rss, bytes, memory_order_relaxed);
-}
-
-/* True: an item took long enough for all to be looked at behind it. */
-static bool account(worker *w)
-{
-    uint64_t now = mp__now(), spent = now - w->looked_at;
-    atomic_fetch_add_explicit(&w->shared->busy_ns, spent, memory_order_relaxed);
-    uint64_t items = spent ? (uint64_t)w->looked_items * LOOK_NS / spent : LOOK_ITEMS;
-    w->until_look = items < 1 ? 1 : items > LOOK_ITEMS ? LOOK_ITEMS : (unsigned)items;
-    bool long_ones = w->looked_items && spent / w->looked_items >= LONG_NS;
-    w->urgent |= w->looked_items && spent / w->looked_items >= MP__WINDOW_NS / 2; /* there is one more of these at most */
-    w->looked_items = 0;
-    w->looked_at = now;
-    weigh(w);
-    return long_ones;
-}
-
-/* A glance costs what system calls cost here, by which machines differ tenfold: no more than a hundredth of the time is for that. One
- * that was interrupted says nothing of it. */
-static void glance(worker *w)
-{
-    uint64_t began = mp__now();
-    w->restless |= mp__footing_glance(&w->footing);
-    w->glanced_at = mp__now();
-    uint64_t cost = w->glanced_at - began;
-    if (cost < GLANCE_MOST_NS)
-        w->glance_ns = (7 * w->glance_ns + cost) / 8;
-}
-
-/* Behind items, when the clock has been looked at. */
-static void look_round(worker *w, bool long_ones)
-{
-    if (long_ones || w->restless)
-        w->restless |= mp__footing_mend(&w->footing);
-    else if (w->looked_at - w->glanced_at >= 100 * w->glance_ns)
-        glance(w);
-}
 
 /* How many bytes of tasks we have begun, */
 static uint64_t begun(const worker *w)
@@ -361,9 +353,9 @@ static void between_items(worker *w, size_t items)
 {
     w->looked_items += (unsigned)items;
     if (w->looked_items >= w->until_look)
-        look_round(w, account(w));
+        mp__worker_look_round(w, mp__worker_account(w));
     else if (w->restless)
-        look_round(w, true);
+        mp__worker_look_round(w, true);
     if (is_time(w))
         flush_between(w);
 }
@@ -442,7 +434,7 @@ static void wait_for_frames(worker *w)
 {
     uint8_t *where;
     size_t room;
-    bool long_ones = account(w);
+    bool long_ones = mp__worker_account(w);
     size_t letter = 0;
     uint64_t watched = is_watched(w);
     mp__results_end_row(&w->results);
@@ -453,8 +445,8 @@ static void wait_for_frames(worker *w)
     w->expected_ns = 0;
     if (!watched)
         say(w);
-    mp__results_print();      /* what a thread has that a task left behind */
-    look_round(w, long_ones); /* now it keeps nobody waiting */
+    mp__results_print();                 /* what a thread has that a task left behind */
+    mp__worker_look_round(w, long_ones); /* now it keeps nobody waiting */
     if (watched) {
         letter = wait_awake(w, watched);
         say(w);

@@ -32,6 +32,7 @@ static void take_name(worker *w)
     *mp__decimal_put(w->name + used, w->start->place) = 0;
     prctl(PR_SET_NAME, w->name); /* it takes 15 bytes */
     w->call = (mp_call){.dies_alone = true,
+                        .chaos = w->chaos,
                         .worker = (int)w->start->place,
                         .name = w->name,
                         .cancelled = &w->shared->cancelled,

@@ -1,4 +1,5 @@
-/* The inside of a worker, shared by worker.c (how it runs items) and worker_begin.c (how it comes to that). */
+/* The inside of a worker, shared by worker.c (how it runs items), worker_time.c (what it looks at between them) and
+ * worker_begin.c (how it comes to that). */
 #ifndef MP__PROCESS_WORKER_STATE_H
 #define MP__PROCESS_WORKER_STATE_H
 #include "pool/call.h"
@@ -16,12 +17,12 @@ typedef struct mp__process_worker {
     mp__shared *shared;
     mp__frame_reader reader;
     mp__results results;
-    uint64_t received;       /* bytes of tasks */
-    const mp__chaos *chaos;  /* NULL: nothing goes wrong on purpose */
-    uint64_t epoch, started; /* of shared->claim, as we know it */
-    bool passes_over;        /* an item for which there is no memory */
-    bool recalled;           /* there is a newer epoch: what comes is thrown away until RESUME names it */
-    const mp_task *task;     /* of the items that come */
+    uint64_t received;      /* bytes of tasks */
+    const mp__chaos *chaos; /* NULL: nothing goes wrong on purpose */
+    uint64_t claim;         /* shared->claim, as we know it */
+    bool passes_over;       /* an item for which there is no memory */
+    bool recalled;          /* there is a newer epoch: what comes is thrown away until RESUME names it */
+    const mp_task *task;    /* of the items that come */
     uint32_t attempt;
     size_t next_item, item_step;
     uint64_t patience_ns;  /* how long their results may wait for others, between items */
@@ -41,6 +42,17 @@ typedef struct mp__process_worker {
     uint64_t glance_ns;                         /* what one thing of the footing costs to look at */
     unsigned until_look, looked_items;
 } mp__process_worker;
+
+/* How many items it has started. */
+static inline uint64_t mp__worker_started(const mp__process_worker *w)
+{
+    return w->claim & MP__STARTED_MASK;
+}
+
+/* worker_time.c. Notes how long the items since the last time took. True: long enough for all to be looked at behind one. */
+bool mp__worker_account(mp__process_worker *w);
+/* Behind items, when that has been noted: looks at what the worker stands on, or at a part of it. */
+void mp__worker_look_round(mp__process_worker *w, bool long_ones);
 
 /* Takes frames and does what they say, until it is to leave. */
 _Noreturn void mp__worker_serve(mp__process_worker *w);

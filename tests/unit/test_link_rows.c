@@ -80,7 +80,7 @@ static void give_number(void)
 {
     begin_item();
     int64_t value = (int64_t)begun;
-    mp__results_number(&results, &value, sizeof value);
+    mp__results_number(&results, &mp__type_int64_t, &value);
 }
 
 static void give_numbers(int count)
