@@ -186,6 +186,8 @@ static void core_accept(mp__core *core, mp__core_job *job, size_t count)
         mp__items_end_waiting(core, job, MP_ECANCELLED);
     else if (job->waiting)
         mp__plan_enqueue(core, job);
+    if (!job->next) /* nothing is behind it */
+        job->early = job->waiting;
 }
 
 mp_status mp__core_add(mp__core *core, mp__core_job *job)
@@ -259,6 +261,8 @@ mp_status mp__core_extend(mp__core *core, mp__core_job *job, size_t count)
     if (count > SIZE_MAX - job->n || count > UINT64_MAX - core->counts.accepted)
         return MP_ELIMIT;
     job->n += count;
+    if (!job->waiting)
+        mp__plan_let_pass(core, job);
     core_accept(core, job, count);
     mp__core_plan(core);
     return MP_OK;

@@ -193,6 +193,7 @@ static void job_keep(mp__core *core, mp__chunk *chunk)
     mp__chunks *list = &job->returned;
     mp__chunk *before = returned_find_before(job, chunk), *after = before ? before->next : list->head;
     job->waiting += chunk->count;
+    job->early += chunk->count;
     core->queued += job->queued && job->calls ? chunk->count : 0;
     chunk->unsent = chunk->count;
     chunk->next = after;

@@ -108,7 +108,7 @@ static void job_set_due(mp__core *core, mp__core_job *job)
     uint64_t at = job->deadline ? job->deadline : MP__NEVER;
     if (job->retrying && job->retrying->at < at)
         at = job->retrying->at;
-    if (job->timed && job->due.at == at)
+    if (job->timed && job->due.at == at && job->due.order == job->number)
         return;
     if (job->timed)
         heap_remove(&core->timed, &job->due);
@@ -120,6 +120,12 @@ static void job_set_due(mp__core *core, mp__core_job *job)
 void mp__job_begin_time(mp__core *core, mp__core_job *job)
 {
     if (job->deadline)
+        job_set_due(core, job);
+}
+
+void mp__job_renumbered(mp__core *core, mp__core_job *job)
+{
+    if (job->timed)
         job_set_due(core, job);
 }
 

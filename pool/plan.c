@@ -1,6 +1,6 @@
 /* Who gets what: the policy of the core. core_state.h declares it; core.c keeps the books.
  *
- * Jobs are served in the order in which they came. A worker should have a *window* of work: what it does in MP__WINDOW_NS by
+ * Jobs are served in the order in which they came, what is added to an open one in that in which it was added. A worker should have a *window* of work: what it does in MP__WINDOW_NS by
  * the job's measured time, at least two chunks, so that it never waits for the parent; it is topped up when it is down to
  * half. Not knowing the time, the window starts at two and at most doubles with each measurement. Near the end of a job
  * pieces shrink with what is left, so that workers end together.
@@ -71,6 +71,31 @@ void mp__plan_dequeue(mp__core *core, mp__core_job *job)
         queue->came_last = job->before;
     *(job->before ? &job->before->next : &queue->head) = job->next;
     *(job->next ? &job->next->before : &queue->tail) = job->before;
+}
+
+/* More of an open job comes while it is worked off, perhaps without end. What comes later than another job has its turn behind that, as
+ * it would if each item were a job by itself. */
+void mp__plan_let_pass(mp__core *core, mp__core_job *job)
+{
+    bool queued = job->queued;
+    mp__plan_dequeue(core, job);
+    job->number = core->next_number++;
+    job->early = job->waiting;
+    mp__job_renumbered(core, job);
+    if (queued)
+        mp__plan_enqueue(core, job);
+}
+
+/* So many of its items have been handed out. */
+static void job_gave(mp__core *core, mp__core_job *job, size_t items)
+{
+    job->waiting -= items;
+    job->early -= items < job->early ? items : job->early;
+    core->queued -= job->calls ? items : 0;
+    if (!job->waiting)
+        mp__plan_dequeue(core, job);
+    else if (job->open && !job->early && job->next)
+        mp__plan_let_pass(core, job);
 }
 
 /* Of two jobs that may be none, the one whose turn is first. */
@@ -261,10 +286,7 @@ static gift give(mp__core *core, mp__slot *slot, mp__core_job *job, size_t calls
     if (!given)
         return job->returned.head ? TOO_MUCH : NO_CHUNK;
     slot->items += given;
-    job->waiting -= given;
-    core->queued -= job->calls ? given : 0;
-    if (!job->waiting)
-        mp__plan_dequeue(core, job);
+    job_gave(core, job, given);
     mp__slot_want(core, slot, MP__ACT_SEND);
     return GIVEN;
 }

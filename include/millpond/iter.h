@@ -14,8 +14,8 @@
  * copied, with all it points to, when `next` returns. It is called on a thread of the stream's own, by one thread at a
  * time, and may block: nothing but this stream waits for it.
  *
- * What is called is served in the order in which it came, a stream as long as it has something to run. So one whose input does not end, and
- * comes faster than it is worked off, leaves no worker for what is called later: it belongs in a pool of its own. */
+ * What is called is served in the order in which it came; of a stream, what it has taken of its input at that time. So one whose input does
+ * not end does not keep other calls from being served, nor does another stream. */
 #ifndef MILLPOND_ITER_H
 #define MILLPOND_ITER_H
 #include <millpond/async.h>

@@ -2,6 +2,7 @@
  * and when they are let go. */
 #include "tests/lib/kinds.h"
 #include "tests/lib/proc.h"
+#include <pthread.h>
 #include <string.h>
 
 TestSuite(input, .timeout = 60);
@@ -432,6 +433,40 @@ EVERY_KIND(bounds, endless_generator__takes_no_more_memory_as_it_goes_on)
     }
     long late = proc_resident_kib(getpid());
     cr_assert(lt(long, late - early, 4096L * (ROUNDS_SLOWER > 1 ? 8 : 1)), "%ld KiB, then %ld KiB", early, late);
+    mp_iter_free(&iter);
+    mp_pool_free(&pool);
+}
+
+static mp_status nap_and_add(const int *in, int *out, mp_call *call)
+{
+    nap_us(500);
+    return add_one(in, out, call);
+}
+MP_TASK(nap_and_add, int, int);
+
+static void *read_on(void *iter)
+{
+    int result;
+    while (mp_iter_next(iter, &result, PROMPT) == MP_OK)
+        ;
+    return NULL;
+}
+
+/* Its input comes faster than it is worked off, and is read as fast. */
+EACH_KIND(bounds, endless_stream__does_not_keep_others_from_being_served)
+{
+    mp_pool *pool = OPEN_POOL(.processes = 2);
+    source from = {0};
+    pthread_t reader;
+    mp_iter *iter = mp_pool_imap_unordered_from(pool, nap_and_add, ask, &from, .buffersize = 64);
+    cr_assert(eq(int, pthread_create(&reader, NULL, read_on, iter), 0));
+    for (int i = 0; i < 5; i++) {
+        int items[20] = {i}, out[20];
+        cr_assert(eq(int, mp_pool_map(pool, nap_and_add, items, 20, out), MP_OK));
+        cr_assert(eq(int, out[0], i + 1));
+    }
+    mp_pool_terminate(pool);
+    pthread_join(reader, NULL);
     mp_iter_free(&iter);
     mp_pool_free(&pool);
 }
