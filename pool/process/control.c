@@ -50,6 +50,12 @@ mp__control mp__control_take(mp__control_line *line)
     return message;
 }
 
+void mp__control_rouse(const mp__control_line *line)
+{
+    if (line->zygote > 0)
+        kill(line->zygote, SIGCONT);
+}
+
 int mp__control_command(mp__control_line *line, const mp__control *message, const int *fds)
 {
     union {
@@ -72,11 +78,13 @@ int mp__control_command(mp__control_line *line, const mp__control *message, cons
             return errno;
         if (crowded && !tries--)
             return ETOOMANYREFS;
+        mp__control_rouse(line);
         struct pollfd fd = {.fd = line->fd, .events = crowded ? POLLIN : POLLIN | POLLOUT};
         poll(&fd, 1, crowded ? 1 : -1);
         if (fd.revents & POLLIN && mp__control_receive(line) < 0)
             return EPIPE;
     }
+    mp__control_rouse(line);
     return 0;
 }
 
@@ -113,6 +121,7 @@ static void let_go(const mp__control_line *line)
     char packet[sizeof(mp__control)];
     uint64_t now = mp__now(), deadline = now + LEAVING_NS;
     shutdown(line->fd, SHUT_WR);
+    mp__control_rouse(line);
     for (; now < deadline; now = mp__now()) {
         struct pollfd fd = {.fd = line->fd, .events = POLLIN};
         if (poll(&fd, 1, (int)((deadline - now) / 1000000) + 1) <= 0)

@@ -28,6 +28,10 @@ mp__control mp__control_take(mp__control_line *line);
  * read into the inbox meanwhile: neither can wait for the other for ever. */
 int mp__control_command(mp__control_line *line, const mp__control *message, const int *fds);
 
+/* A task may have stopped the zygote (SIGSTOP cannot be blocked), and nothing would be forked, ended or reaped any more: it goes on. To one
+ * that runs this does nothing. For when something is wanted of it; a command does so itself. */
+void mp__control_rouse(const mp__control_line *line);
+
 /* The zygote has gone, and nobody asked it to, or has spoken nonsense: sees to it that it is dead, and says how in `error`. */
 void mp__control_bury(mp__control_line *line, mp_error *error);
 

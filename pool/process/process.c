@@ -84,9 +84,10 @@ static int watch(mp__workers *w, int operation, int fd, uint32_t events, uint32_
     return mp__system.epoll_ctl(w->epoll, operation, fd, &event);
 }
 
-/* Not left to close(2): a child that the program has forked may hold a copy, and epoll would go on about it for ever. */
+/* Its end comes. Not left to close(2): a child that the program has forked may hold a copy, and epoll would go on about it. */
 static void unwatch(mp__workers *w, mp__link *link)
 {
+    mp__control_rouse(&w->line);
     watch(w, EPOLL_CTL_DEL, link->results_fd, 0, 0, 0);
     if (link->waits)
         watch(w, EPOLL_CTL_DEL, link->tasks_fd, 0, 0, 0);
@@ -216,7 +217,19 @@ static bool room(mp__workers *w, uint32_t slot)
     return mp__link_has_room(w->links[slot]);
 }
 
-static void kill_worker(mp__workers *w, uint32_t slot, bool hard);
+static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
+{
+    mp__link *link = w->links[slot];
+    if (!mp__link_lives(link) || w->zygote_dead)
+        return;
+    link->deaf = link->killed = true;
+    mp__outbox_fini(&link->outbox);
+    mp__control order = {.kind = MP__CONTROL_KILL, .slot = slot, .generation = link->life.generation};
+    order.value = hard ? SIGKILL : SIGTERM;
+    if (command(w, &order, NULL) &&
+        hard) /* nothing would end it any more: a zygote that is left alone ends with all its own */
+        shutdown(w->line.fd, SHUT_WR);
+}
 
 static size_t send_items(mp__workers *w, uint32_t slot, const mp__items *items)
 {
@@ -278,20 +291,6 @@ static void stop(mp__workers *w, uint32_t slot)
         return;
     mp__outbox_raw(&link->outbox, MP__STOP, NULL, 0); /* without memory for four bytes: it is killed when its time is up */
     flush(w, slot);
-}
-
-static void kill_worker(mp__workers *w, uint32_t slot, bool hard)
-{
-    mp__link *link = w->links[slot];
-    if (!mp__link_lives(link) || w->zygote_dead)
-        return;
-    link->deaf = link->killed = true;
-    mp__outbox_fini(&link->outbox);
-    mp__control order = {.kind = MP__CONTROL_KILL, .slot = slot, .generation = link->life.generation};
-    order.value = hard ? SIGKILL : SIGTERM;
-    if (command(w, &order, NULL) &&
-        hard) /* nothing would end it any more: a zygote that is left alone ends with all its own */
-        shutdown(w->line.fd, SHUT_WR);
 }
 
 static mp__ending end_item(mp__workers *w, uint32_t slot, uint64_t ordinal)

@@ -178,6 +178,31 @@ CHECK_METHODS(start, zygote_is_killed__pool_is_broken)
     cr_assert(ge(int, leftovers_reap(PROMPT), 0)); /* workers have come to us */
 }
 
+/* Its parent is what workers are forked from. */
+static mp_status stop_parent(const int *how, int *out, mp_call *call)
+{
+    *out = 1;
+    if (kill(getppid(), SIGSTOP) != 0)
+        return mp_fail(call, MP_EFAILED, "its parent cannot be stopped");
+    if (*how)
+        raise(SIGKILL);
+    return MP_OK;
+}
+MP_TASK(stop_parent, int, int);
+
+CHECK_METHODS(start, zygote_is_stopped_by_a_task__holds_nothing_up)
+{
+    for (int how = 0; how < 2; how++) {
+        int out, in = 3;
+        mp_pool *pool = open_pool(1, method);
+        cr_assert(eq(int, mp_pool_apply(pool, stop_parent, &how, &out), how ? MP_ECRASHED : MP_OK));
+        cr_assert(eq(int, mp_pool_apply(pool, twice, &in, &out), MP_OK), "by another worker, where the first one died");
+        cr_assert(eq(int, out, 6));
+        cr_assert(eq(int, mp_pool_apply(pool, stop_parent, &(int){0}, &out), MP_OK));
+        mp_pool_free(&pool);
+    }
+}
+
 static atomic_int *copies; /* that were made of the program, and of what was forked from it */
 
 static void count_copy(void)
