@@ -15,7 +15,7 @@ enum { TEXT_MAX = 2 * MP_NAME_MAX + MP_MESSAGE_MAX + 96 };
 
 static size_t compose(const mp_error *error, char text[TEXT_MAX])
 {
-    if (error->status == MP_OK)
+    if (!error || error->status == MP_OK)
         return (size_t)snprintf(text, TEXT_MAX, "%s", mp_status_text(MP_OK));
     char item[32] = "", worker[32 + MP_NAME_MAX] = "";
     if (error->item != MP_NO_ITEM)

@@ -28,11 +28,11 @@ typedef struct mp_error {
 
 MP__BEGIN
 /* Writes "integrate: item 17: steps must be positive, got 0 (worker 3)" into `text` (at most `size` bytes with the final
- * zero) and returns the length that the whole has, as snprintf(3) does. `error` is borrowed. */
+ * zero) and returns the length that the whole has, as snprintf(3) does. `error` is borrowed; NULL reads as no error. */
 MP__API size_t mp_error_format(const mp_error *error, char *text, size_t size);
 
 /* Writes the same as one line to standard error, as perror(3) does; and, indented below it, what its record says, as long as that is
- * kept (record.h): input, worker, backtrace, last words, and how to run it again. `error` is borrowed. */
+ * kept (record.h): input, worker, backtrace, last words, and how to run it again. `error` is borrowed; NULL reads as no error. */
 MP__API void mp_perror(const mp_error *error);
 
 /* Fills in an error: `status`, which it returns, and a text (printf(3), cut at MP_MESSAGE_MAX). For generators (iter.h). `error` is

@@ -46,6 +46,14 @@ CHECK(error, format__parts_that_are_not_there__are_left_out)
     cr_assert(reads((mp_error){0}, "success"));
 }
 
+CHECK(error, format__no_error__reads_as_one_that_is_none)
+{
+    char text[32];
+    cr_assert_eq(mp_error_format(NULL, text, sizeof text), strlen("success"));
+    cr_assert_str_eq(text, "success");
+    mp_perror(NULL);
+}
+
 CHECK(error, format__longest_parts__are_whole)
 {
     mp_error error = full;
