@@ -436,10 +436,18 @@ bool mp__link_end(mp__link *link, uint64_t ordinal)
     return true;
 }
 
+/* Of what it has printed: it died when it had given that item's result, and before it forgot. */
+static bool was_told(const mp__link *link)
+{
+    uint64_t item = atomic_load_explicit(&link->shared->printed, memory_order_acquire);
+    return item && item <= mp__link_results(link);
+}
+
 static bool lost(mp__link *link, mp__event *event)
 {
     int signal = link->has_status && WIFSIGNALED(link->status) ? WTERMSIG(link->status) : 0;
-    mp__remains_of_output(&link->remains, link->output_fds, &link->evidence);
+    if (!was_told(link))
+        mp__remains_of_output(&link->remains, link->output_fds, &link->evidence);
     link->evidence.out_told = link->outputs & 1u; /* it had not forgotten that yet */
     link->evidence.err_told = link->outputs & 2u;
     mp__remains_of_crash(&link->remains, &link->shared->crash, signal, &link->evidence);

@@ -46,7 +46,7 @@ enum {
 #define MP__FROM_WORKER                                                                                                    \
     (1u << MP__HELLO | 1u << MP__TASK | 1u << MP__VALUE | 1u << MP__VALUES | 1u << MP__FAILURE | 1u << MP__OUTPUT)
 
-enum { MP__PROTOCOL = 7 };
+enum { MP__PROTOCOL = 8 };
 
 /* Exit codes of a worker's own: unlikely ones. */
 enum { MP__EXIT_GONE = 0, MP__EXIT_CHAOS = 123, MP__EXIT_MISMATCH = 124, MP__EXIT_SETUP = 125, MP__EXIT_PROTOCOL = 126 };
@@ -161,6 +161,7 @@ typedef struct mp__shared {
     _Atomic uint64_t busy_ns; /* for how long items have been run, when last looked */
     _Atomic uint64_t heeds;   /* the last item whose task has looked whether it is cancelled */
     _Atomic uint64_t rss;     /* bytes that it had resident when it had more than it may; 0: it never had */
+    _Atomic uint64_t printed; /* the item whose captured text is being told, until that is forgotten; 0: none */
     /* by the parent: a line of its own, which the worker need not fetch again for each item */
     _Alignas(MP__SHARED_LINE) _Atomic uint64_t sent;
     _Atomic uint64_t cancelled;

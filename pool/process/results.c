@@ -123,15 +123,22 @@ void mp__results_fault(mp__results *r, const char *what, const mp__fault *fault)
     mp__results_failure(r, fault->status, false, message);
 }
 
-void mp__results_output(mp__results *r, const int fds[MP__CAPTURED])
+void mp__results_output(mp__results *r, const int fds[MP__CAPTURED], uint64_t item)
 {
     static mp__printed printed;
     mp__capture_flush();
+    atomic_store_explicit(&r->shared->printed, item, memory_order_release);
     for (printed.which = 0; printed.which < MP__CAPTURED; printed.which++) {
         size_t size = mp__capture_read(fds[printed.which], &printed);
         if (size)
             mp__results_raw(r, MP__OUTPUT, &printed, MP__PRINTED_HEAD + size);
     }
+}
+
+void mp__results_forget_output(mp__results *r, const int fds[MP__CAPTURED])
+{
+    mp__capture_forget(fds);
+    atomic_store_explicit(&r->shared->printed, 0, memory_order_release);
 }
 
 /* Past the buffer: blobs are written from where the task left them. Until the last byte is out the item is not finished. */

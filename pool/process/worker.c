@@ -149,14 +149,14 @@ static inline bool take_input(worker *w, mp__frame *frame, const mp_task *task, 
 static inline void put_result(worker *w, const mp_task *task, mp_status status)
 {
     if (w->footing.captures)
-        mp__results_output(&w->results, w->footing.output_fds);
+        mp__results_output(&w->results, w->footing.output_fds, mp__worker_started(w));
     if (status == MP_OK)
         mp__results_value(&w->results, task->output, w->output);
     else
         mp__results_failure(&w->results, status, true, w->call.message);
     w->urgent |= status != MP_OK;
     if (w->footing.captures)
-        mp__capture_forget(w->footing.output_fds);
+        mp__results_forget_output(&w->results, w->footing.output_fds);
 }
 
 static inline void run_item(worker *w, mp__frame *frame)
@@ -264,8 +264,8 @@ _Noreturn static void stop(worker *w)
     if (w->finalizer && make_room(w, w->finalizer))
         (void)run_hook(w, w->finalizer, w->last_input);
     if (w->footing.captures) {
-        mp__results_output(&w->results, w->footing.output_fds);
-        mp__capture_forget(w->footing.output_fds);
+        mp__results_output(&w->results, w->footing.output_fds, 0);
+        mp__results_forget_output(&w->results, w->footing.output_fds);
         mp__results_flush(&w->results);
     }
     mp__worker_leave(MP__EXIT_GONE);

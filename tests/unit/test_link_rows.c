@@ -28,6 +28,7 @@ static int theirs[MP__CONTROL_FDS];
 static mp__results results;
 static uint64_t begun; /* items that the worker has started, the k-th of which gives k, or fails */
 static uint64_t told;  /* results that the parent has had */
+static bool captures;  /* what it prints */
 
 static void open_worker(void)
 {
@@ -37,7 +38,7 @@ static void open_worker(void)
     begun = told = 0;
     cr_assert_eq(mp__task_table_take(&tasks), MP_OK);
     cr_assert_eq(mp__task_table_find(&tasks, &mp__task_negate, &task, NULL), MP_OK);
-    terms = (mp__terms){.tasks = &tasks, .hash = mp__task_table_hash(&tasks)};
+    terms = (mp__terms){.tasks = &tasks, .hash = mp__task_table_hash(&tasks), .capture = captures};
     cr_assert(mp__link_open(&worker, &terms, (mp__life){0}, 1 << 20, theirs));
     results =
         (mp__results){.shared = worker.shared,
@@ -315,5 +316,46 @@ CHECK(link_rows, whose_word_is_wild__are_not_read_beyond_the_buffer)
     cr_assert_eq(take(true, 0), MP__EV_RESULT,
                  "a value of no bytes would be read as a frame, and what follows it anywhere");
     cr_assert_eq(told, 0);
+    close_worker();
+}
+
+/* The worker dies when its third item's result is there; before it has forgotten what that printed, or behind that. */
+static void die_behind_text(bool forgets, mp__event *event)
+{
+    captures = true;
+    open_worker();
+    give_numbers(2);
+    cr_assert_eq(write(theirs[3], "text", 4), 4);
+    begin_item();
+    mp__results_output(&results, &theirs[3], begun);
+    int64_t value = (int64_t)begun;
+    mp__results_number(&results, &mp__type_int64_t, &value);
+    if (forgets)
+        mp__results_forget_output(&results, &theirs[3]);
+    mp__results_flush(&results);
+    cr_assert_eq(take(false, MP__READS), MP__EV_OUTPUT);
+    cr_assert_eq(take(false, MP__READS), MP__EV_RESULT);
+    cr_assert_eq(told, 3);
+    if (forgets)
+        cr_assert_eq(write(theirs[3], "more", 4), 4);
+    close(theirs[1]);
+    theirs[1] = -1;
+    worker.state = MP__LINK_DEAD;
+    cr_assert(mp__link_next(&worker, event));
+    cr_assert_eq(event->kind, MP__EV_LOST);
+    captures = false;
+}
+
+CHECK(link_rows, text_of_an_item_that_has_its_result__is_not_told_again)
+{
+    mp__event event;
+    die_behind_text(false, &event);
+    cr_assert_null(event.evidence->out);
+    mp__link_fini(&worker);
+    close_worker();
+    die_behind_text(true, &event);
+    cr_assert_eq(event.evidence->out_size, 4);
+    cr_assert_eq(memcmp(event.evidence->out, "more", 4), 0);
+    mp__link_fini(&worker);
     close_worker();
 }
