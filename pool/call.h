@@ -38,8 +38,10 @@ static inline void mp__call_begin(mp_call *call, size_t item, uint32_t attempt, 
     call->item = item;
     call->attempt = attempt;
     call->ordinal = ordinal;
-    call->status = MP_OK;
-    call->message[0] = 0;
+    if (call->status || call->message[0]) {
+        call->status = MP_OK;
+        call->message[0] = 0;
+    }
     if (call->pieces)
         mp__call_reuse(call);
 }

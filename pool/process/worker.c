@@ -60,16 +60,21 @@ static COLD bool is_recalled(worker *w, uint64_t found)
     return false;
 }
 
-/* False: it is not to be run. See mp__shared. */
+/* The next item behind those of `*claim`, which is w->claim or a copy that will be put there. False: it is not to be run. See mp__shared. */
+static inline ALWAYS bool claim_next(worker *w, uint64_t *claim)
+{
+    uint64_t found = *claim;
+    if (!atomic_compare_exchange_strong_explicit(&w->shared->claim, &found, found + 1, memory_order_acq_rel,
+                                                 memory_order_acquire))
+        return is_recalled(w, found);
+    *claim = found + 1;
+    atomic_store_explicit(&w->shared->started_too, *claim & MP__STARTED_MASK, memory_order_relaxed);
+    return true;
+}
+
 static inline bool claim(worker *w)
 {
-    uint64_t known = w->claim;
-    if (!atomic_compare_exchange_strong_explicit(&w->shared->claim, &known, known + 1, memory_order_acq_rel,
-                                                 memory_order_acquire))
-        return is_recalled(w, known);
-    w->claim = known + 1;
-    atomic_store_explicit(&w->shared->started_too, mp__worker_started(w), memory_order_relaxed);
-    return true;
+    return claim_next(w, &w->claim);
 }
 
 /* A wild task has changed the count: the sooner it is seen, the fewer items will seem to have been started. */
@@ -189,26 +194,31 @@ static size_t run_number(worker *w, const mp_task *task, const uint8_t *input)
     return 1;
 }
 
-/* Some that follow each other, whose results go on the open row, where there is room for them; until one fails. How many. */
+/* Some that follow each other, whose results go on the open row, where there is room for them; until one fails. How many. The swap
+ * waits for every store before it: what nobody looks at meanwhile is stored at the end. */
 static inline ALWAYS size_t run_alike(worker *w, const mp_task *task, const uint8_t *input, size_t count, size_t in,
                                       size_t out)
 {
     mp__row_end end = mp__results_row_end(&w->results);
     const bool flags = task->output->kind == MP__BOOL;
-    size_t done = 0;
-    for (; done < count && claim(w); done++, input += in, w->next_item += w->item_step) {
-        mp__row_copy_one(w->input, input, in);
-        mp_status status = run_task(w, task, w->input, out, w->next_item, mp__worker_started(w));
-        if (status || (flags && *(const uint8_t *)w->output > 1)) {
-            mp__results_row_went_on(&w->results, done);
-            put_result(w, task, status);
-            w->next_item += w->item_step;
-            return done + 1;
-        }
+    uint64_t claim = w->claim;
+    size_t done = 0, item = w->next_item;
+    mp_status status = MP_OK;
+    bool fails = false;
+    for (; done < count && claim_next(w, &claim); done++, item += w->item_step) {
+        mp__row_copy_one(w->input, input + done * in, in);
+        status = run_task(w, task, w->input, out, item, claim & MP__STARTED_MASK);
+        fails = status || (flags && *(const uint8_t *)w->output > 1);
+        if (fails)
+            break;
         mp__row_put(&end, w->results.shared, w->output, out);
     }
+    w->claim = claim;
+    w->next_item = item + fails * w->item_step;
     mp__results_row_went_on(&w->results, done);
-    return done;
+    if (fails)
+        put_result(w, task, status);
+    return done + fails;
 }
 
 /* Some items of a row of numbers, for which there is room. How many. What depends on the sizes that most have is settled beforehand. */
