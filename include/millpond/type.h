@@ -114,7 +114,9 @@ MP__API mp_str mp_str_of(const char *text);
 
 /* Frees what `count` values of a type own after a call gave them (sync calls: the `out` array), and zeroes the values.
  * Zeroed values, and values of items that failed, own nothing: they may be passed. The values' pointers must be as they were
- * given. Never blocks; any thread, one at a time for one value. In C call it as mp_free(point, out, n). */
+ * given. Never blocks; any thread, one at a time for one value. In C call it as mp_free(point, out, n). Of memory in pieces of 32 to 256
+ * MiB the last one stays with the process, for the next value of its size, until a pool is opened by fork or freed; the system may have
+ * its pages whenever it needs them (madvise(2), MADV_FREE), and until then counts them as resident. */
 MP__API void mp_free_values(const mp_type *type, void *values, size_t count);
 #define mp_free(T, values, count) mp_free_values(&MP__TYPE(T), MP__CHECKED(T *, values), (count))
 MP__END
