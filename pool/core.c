@@ -186,8 +186,6 @@ static void core_accept(mp__core *core, mp__core_job *job, size_t count)
         mp__items_end_waiting(core, job, MP_ECANCELLED);
     else if (job->waiting)
         mp__plan_enqueue(core, job);
-    if (!job->next) /* nothing is behind it */
-        job->early = job->waiting;
 }
 
 mp_status mp__core_add(mp__core *core, mp__core_job *job)

@@ -59,6 +59,7 @@ typedef struct mp__chunk {
     mp__core_job *job;
     size_t first, count, unsent;
     uint32_t attempt; /* of all its items: 1 for the first one */
+    uint64_t number;  /* of its job when they were handed out first: their turn, should they come back */
     mp__timed due;    /* while it waits to be run again */
     /* once it has ended without a result: how, and in which life */
     mp_status status;
@@ -90,14 +91,14 @@ struct mp__core_job {
     /* core only */
     mp__core_job *next;   /* in the queue of jobs with items to hand out, or in the list of done ones */
     mp__core_job *before; /* in that queue */
-    uint64_t
-        number; /* order of submission; of calls: that of the first, and each has its own; an open job's: see mp__plan_let_pass */
+    uint64_t number;      /* its turn: order of submission. Of calls that of the first, and each has its own */
     size_t fresh;         /* items from here on have never been handed out */
     mp__chunks returned;  /* handed out, and back: they go first */
     mp__chunk *came_last; /* of these: where the next one looks for its place first; NULL: it is gone */
     mp__chunk rest;       /* stands for what is left of the job when it ends early */
     size_t waiting;       /* items to hand out: the fresh and the returned */
-    size_t early;         /* of an open job: those of them that came before the job behind it in the queue */
+    size_t early;         /* of an open job: those of them that came before what stands behind it */
+    bool passed;          /* others have: what was handed out before has an earlier turn than its number says */
     size_t pending;       /* items without an end */
     bool queued;
     bool cancelled;

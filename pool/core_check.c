@@ -266,6 +266,7 @@ static const char *check_queue(const mp__core *core, const mp__queue *queue, uin
         REQUIRE(!last || last->number < job->number, "the queue is not in the order of submission");
         REQUIRE(job->before == last, "a job in the queue does not know the one before it");
         REQUIRE(job->queued && job->waiting, "a job is in the queue and has nothing to hand out");
+        REQUIRE(!job->open || !job->next || job->early <= job->waiting, "more of an open job came early than waits");
         REQUIRE(job->pin == pin, "a job is in another place's queue");
         REQUIRE(!job_verdict(core, job), "a job waits to be handed out and never will be");
         PASS(check_waiting(core, job, sums));

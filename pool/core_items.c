@@ -118,7 +118,7 @@ void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
     while ((chunk = mp__chunks_pop(&returned)))
         chunk_end(core, chunk, status, NULL);
     if (count) {
-        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count, .attempt = 1};
+        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count, .attempt = 1, .number = job->number};
         chunk_end(core, &job->rest, status, NULL);
     }
 }
@@ -166,6 +166,7 @@ static bool join(mp__core *core, mp__chunks *list, mp__chunk *before, mp__chunk 
         return false;
     before->count += chunk->count;
     before->unsent = before->count;
+    before->number = before->number < chunk->number ? before->number : chunk->number;
     before->next = chunk->next;
     if (list->tail == chunk)
         list->tail = before;
@@ -192,6 +193,8 @@ static void job_keep(mp__core *core, mp__chunk *chunk)
     mp__core_job *job = chunk->job;
     mp__chunks *list = &job->returned;
     mp__chunk *before = returned_find_before(job, chunk), *after = before ? before->next : list->head;
+    if (job->passed && chunk->number < job->number)
+        mp__plan_take_turn(core, job, chunk->number);
     job->waiting += chunk->count;
     job->early += chunk->count;
     core->queued += job->queued && job->calls ? chunk->count : 0;
@@ -325,7 +328,8 @@ static mp__chunk *cut_front(mp__core *core, mp__slot *slot, size_t count, bool a
         cut = mp__chunk_take(core, chunk_reserve(core));
     if (!cut)
         return NULL;
-    *cut = (mp__chunk){.job = head->job, .first = head->first, .count = count, .attempt = head->attempt};
+    *cut = (mp__chunk){
+        .job = head->job, .first = head->first, .count = count, .attempt = head->attempt, .number = head->number};
     head->first += count;
     head->count -= count;
     return cut;

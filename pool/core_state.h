@@ -228,8 +228,8 @@ void mp__job_cancel(mp__core *core, mp__core_job *job, mp_status verdict, bool f
 
 /* core_time.c: a job with a deadline comes in; and one needs no time any more, for it is done, or has been cancelled by force. */
 void mp__job_begin_time(mp__core *core, mp__core_job *job);
-void mp__job_renumbered(mp__core *core, mp__core_job *job);
 void mp__job_end_time(mp__core *core, mp__core_job *job);
+void mp__job_renumbered(mp__core *core, mp__core_job *job); /* its number decides among those of one time */
 /* A chunk that is in no list waits; and the first one does not any more. NULL: none waits. */
 void mp__job_delay(mp__core *core, mp__chunk *chunk, uint64_t until);
 mp__chunk *mp__job_undelay(mp__core *core, mp__core_job *job);
@@ -326,8 +326,9 @@ void mp__plan_enqueue(mp__core *core, mp__core_job *job);
 /* The same for one whose place is known: behind `before`, or in front of all. */
 void mp__plan_enqueue_behind(mp__core *core, mp__core_job *job, mp__core_job *before);
 void mp__plan_dequeue(mp__core *core, mp__core_job *job);
-/* An open job's turn, with all that waits of it, comes behind what is there now. */
+/* An open job's turn, with all that waits of it, comes behind what is there now; or it has the one again that what comes back had. */
 void mp__plan_let_pass(mp__core *core, mp__core_job *job);
+void mp__plan_take_turn(mp__core *core, mp__core_job *job, uint64_t number);
 void mp__plan_measured(mp__core *core, uint32_t task, uint64_t items, uint64_t ns);
 /* True when the slot should be looked at by mp__plan_slot: it is down to half its window. */
 bool mp__plan_hungry(const mp__core *core, const mp__slot *slot);

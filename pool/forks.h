@@ -3,6 +3,7 @@
 #ifndef MP__POOL_FORKS_H
 #define MP__POOL_FORKS_H
 #include <pthread.h>
+#include <stdbool.h>
 
 typedef enum mp__role {
     MP__PROGRAM, /* or a child that it has forked */
@@ -12,7 +13,7 @@ typedef enum mp__role {
 } mp__role;
 
 /* No other of them is taken below one. */
-enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__LOADER_LOCK, MP__KEPT_LOCKS };
+enum { MP__TASKS_LOCK, MP__RECORDS_LOCK, MP__INTERRUPTS_LOCK, MP__KEPT_LOCKS };
 
 /* Together, on one page: each that is written behind a fork is copied first, on both sides, which takes longer than all else that is
  * done with it. */
@@ -20,7 +21,11 @@ typedef struct mp__forked {
     pthread_mutex_t kept[MP__KEPT_LOCKS];
     pthread_mutex_t
         symbols; /* not kept, for files are read under it, but new in a child: nothing of libdw's is shared between two uses */
-    mp__role role; /* fixed before the process has other threads */
+    /* New in a child as well, and waited for, but for a second at most: libdw loads a library under it, and who has the dynamic linker's
+     * own lock meanwhile may be in a constructor that forks, or that waits for a lock of one who does. */
+    pthread_mutex_t loader;
+    bool loader_taken; /* by who forks, and has the kept ones */
+    mp__role role;     /* fixed before the process has other threads */
 } mp__forked;
 extern mp__forked mp__forks;
 

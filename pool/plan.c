@@ -1,9 +1,9 @@
 /* Who gets what: the policy of the core. core_state.h declares it; core.c keeps the books.
  *
- * Jobs are served in the order in which they came, what is added to an open one in that in which it was added. A worker should have a *window* of work: what it does in MP__WINDOW_NS by
- * the job's measured time, at least two chunks, so that it never waits for the parent; it is topped up when it is down to
- * half. Not knowing the time, the window starts at two and at most doubles with each measurement. Near the end of a job
- * pieces shrink with what is left, so that workers end together.
+ * Jobs are served in the order in which they came, what is added to an open one in that in which it was added. A worker should have
+ * a *window* of work: what it does in MP__WINDOW_NS by the job's measured time, at least two chunks, so that it never waits for the
+ * parent; it is topped up when it is down to half. Not knowing the time, the window starts at two and at most doubles with each
+ * measurement. Near the end of a job pieces shrink with what is left, so that workers end together.
  *
  * When there is nothing to hand out, a worker idles and another has items that it has not started, they are taken back: at
  * once if items are long, else once that worker has shown no progress for a while. A wrong estimate costs that while.
@@ -38,9 +38,18 @@ static mp__core_job *queue_find_before(const mp__queue *queue, const mp__core_jo
     return before;
 }
 
+/* What waits of the last job now, should it be open, comes before the one that is about to stand behind it. */
+static void note_early(const mp__queue *queue)
+{
+    if (queue->tail)
+        queue->tail->early = queue->tail->waiting;
+}
+
 void mp__plan_enqueue_behind(mp__core *core, mp__core_job *job, mp__core_job *before)
 {
     mp__queue *queue = job_queue(core, job);
+    if (job->pin || before == queue->tail)
+        note_early(&core->queue);
     mp__core_job **next = before ? &before->next : &queue->head;
     job->queued = true;
     core->pinned += job->pin > 0;
@@ -73,17 +82,25 @@ void mp__plan_dequeue(mp__core *core, mp__core_job *job)
     *(job->next ? &job->next->before : &queue->tail) = job->before;
 }
 
+void mp__plan_take_turn(mp__core *core, mp__core_job *job, uint64_t number)
+{
+    bool queued = job->queued;
+    if (!queued || !job->next) /* nothing was behind it, so nothing of it counts as early */
+        job->early = 0;
+    mp__plan_dequeue(core, job);
+    job->number = number;
+    mp__job_renumbered(core, job);
+    if (queued)
+        mp__plan_enqueue(core, job);
+}
+
 /* More of an open job comes while it is worked off, perhaps without end. What comes later than another job has its turn behind that, as
  * it would if each item were a job by itself. */
 void mp__plan_let_pass(mp__core *core, mp__core_job *job)
 {
-    bool queued = job->queued;
-    mp__plan_dequeue(core, job);
-    job->number = core->next_number++;
-    job->early = job->waiting;
-    mp__job_renumbered(core, job);
-    if (queued)
-        mp__plan_enqueue(core, job);
+    mp__plan_take_turn(core, job, core->next_number++);
+    job->passed = true;
+    job->early = 0;
 }
 
 /* So many of its items have been handed out. */
@@ -94,7 +111,7 @@ static void job_gave(mp__core *core, mp__core_job *job, size_t items)
     core->queued -= job->calls ? items : 0;
     if (!job->waiting)
         mp__plan_dequeue(core, job);
-    else if (job->open && !job->early && job->next)
+    else if (job->open && !job->early && (job->next || core->pinned))
         mp__plan_let_pass(core, job);
 }
 
@@ -218,7 +235,12 @@ static size_t give_returned(mp__core *core, mp__slot *slot, mp__core_job *job, s
         slot_append(slot, mp__job_take_returned(job));
         return items;
     }
-    *cut = (mp__chunk){.job = job, .first = head->first, .count = items, .unsent = items, .attempt = head->attempt};
+    *cut = (mp__chunk){.job = job,
+                       .first = head->first,
+                       .count = items,
+                       .unsent = items,
+                       .attempt = head->attempt,
+                       .number = head->number};
     head->first += items;
     head->count -= items;
     head->unsent = head->count;
@@ -248,7 +270,8 @@ static size_t give_fresh(mp__core *core, mp__slot *slot, mp__core_job *job, size
         }
         if (!chunk)
             return 0;
-        *chunk = (mp__chunk){.job = job, .first = job->fresh, .count = items, .unsent = items, .attempt = 1};
+        *chunk = (mp__chunk){
+            .job = job, .first = job->fresh, .count = items, .unsent = items, .attempt = 1, .number = job->number};
         slot_append(slot, chunk);
     }
     job->fresh += items;

@@ -39,17 +39,17 @@ static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_build_id_find_elf,
                                          .debuginfo_path = &no_path};
 
 /* libdw loads the library by which it asks servers when it looks for a file's debugging information first. A child that is forked
- * meanwhile finds that half loaded: it crashes there, or ends for a symbol that is not to be found. So nobody forks meanwhile. */
+ * meanwhile finds that half loaded: it crashes there, or ends for a symbol that is not to be found. So who forks waits for that (forks.h). */
 static void load_client(Dwfl *dwfl)
 {
     static bool loaded;
     if (loaded)
         return;
-    pthread_mutex_lock(&mp__forks.kept[MP__LOADER_LOCK]);
+    pthread_mutex_lock(&mp__forks.loader);
 #if _ELFUTILS_PREREQ(0, 179) /* older ones ask nobody */
     (void)dwfl_get_debuginfod_client(dwfl);
 #endif
-    pthread_mutex_unlock(&mp__forks.kept[MP__LOADER_LOCK]);
+    pthread_mutex_unlock(&mp__forks.loader);
     loaded = true;
 }
 

@@ -10,12 +10,9 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#if defined(__has_include) && __has_include(<sanitizer/asan_interface.h>)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#endif
+
+/* Of AddressSanitizer, where the program has it. */
+extern void asan_init(void) __asm__("__asan_init") __attribute__((weak));
 
 enum {
     GIVEN_ALIGN = 16,    /* by malloc(3) */
@@ -28,22 +25,12 @@ enum {
 /* The last one that was freed. */
 static mp__block *_Atomic kept;
 
-static mp__block *allocate(size_t size, size_t align)
-{
-    uint8_t *memory = mp__memory.malloc(size + (align > GIVEN_ALIGN ? align - GIVEN_ALIGN : 0));
-    if (!memory)
-        return NULL;
-    uint32_t lead = (uint32_t)(-(uintptr_t)memory & (align - 1));
-    mp__block *block = (mp__block *)(void *)(memory + lead);
-    *block = (mp__block){.next = block, .lead = lead};
-    return block;
-}
-
 /* --- what is kept ------------------------------------------------------------------------------------------------------------
  *
  * Data that come and go by the hundred megabytes would be put into fresh pages each time, and the system clears those first: a third of
  * what it takes to send 64 MiB. So one block stays when it is freed, and the next of about its size has it. The system may take its
- * pages whenever it wants them (MADV_FREE), all but the first; of a limited address space it would take up what others need. */
+ * pages whenever it wants them (MADV_FREE), all but the first; of a limited address space it would take up what others need, and where our
+ * own memory runs out it is given back. */
 
 static void give_back(mp__block *block)
 {
@@ -56,10 +43,16 @@ static size_t room_of(mp__block *block)
     return malloc_usable_size((uint8_t *)block - block->lead) - block->lead;
 }
 
+static bool is_limited(__rlimit_resource_t what)
+{
+    struct rlimit limit;
+    return getrlimit(what, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* Not where AddressSanitizer is to find who uses what was freed. */
 static bool may_keep(void)
 {
-    struct rlimit space;
-    return getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur == RLIM_INFINITY;
+    return !asan_init && !is_limited(RLIMIT_AS) && !is_limited(RLIMIT_DATA);
 }
 
 static bool keep(mp__block *block)
@@ -68,7 +61,6 @@ static bool keep(mp__block *block)
     size_t size = room_of(block) - HUGE_PAGE;
     if (!may_keep() || madvise(rest, size & ~((size_t)HUGE_PAGE - 1), MADV_FREE) != 0)
         return false;
-    ASAN_POISON_MEMORY_REGION(rest, size);
     mp__block *other = atomic_exchange(&kept, block);
     if (other)
         give_back(other);
@@ -84,8 +76,6 @@ static mp__block *take_kept(size_t size)
         give_back(block);
         return NULL;
     }
-    if (block)
-        ASAN_UNPOISON_MEMORY_REGION((uint8_t *)block, room);
     return block;
 }
 
@@ -98,6 +88,20 @@ bool mp__block_let_go(void)
 }
 
 /* --- taking and giving back --------------------------------------------------------------------------------------------------- */
+
+static mp__block *allocate(size_t size, size_t align)
+{
+    size_t whole = size + (align > GIVEN_ALIGN ? align - GIVEN_ALIGN : 0);
+    uint8_t *memory = mp__memory.malloc(whole);
+    if (!memory && mp__block_let_go())
+        memory = mp__memory.malloc(whole);
+    if (!memory)
+        return NULL;
+    uint32_t lead = (uint32_t)(-(uintptr_t)memory & (align - 1));
+    mp__block *block = (mp__block *)(void *)(memory + lead);
+    *block = (mp__block){.next = block, .lead = lead};
+    return block;
+}
 
 /* What is that large is fresh from the system each time, and to have its pages one by one costs as much as to fill them. Huge pages,
  * too, are there only when they are touched: a length that is a lie costs one at most. */

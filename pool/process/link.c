@@ -436,11 +436,11 @@ bool mp__link_end(mp__link *link, uint64_t ordinal)
     return true;
 }
 
-/* Of what it has printed: it died when it had given that item's result, and before it forgot. */
+/* Of what it has printed: it died when it had given that item's result, or the initializer's, and before it forgot. */
 static bool was_told(const mp__link *link)
 {
-    uint64_t item = atomic_load_explicit(&link->shared->printed, memory_order_acquire);
-    return item && item <= mp__link_results(link);
+    uint64_t printed = atomic_load_explicit(&link->shared->printed, memory_order_acquire);
+    return printed && link->stage == MP__LINK_READY && printed - 1 <= mp__link_results(link);
 }
 
 static bool lost(mp__link *link, mp__event *event)

@@ -161,7 +161,8 @@ typedef struct mp__shared {
     _Atomic uint64_t busy_ns; /* for how long items have been run, when last looked */
     _Atomic uint64_t heeds;   /* the last item whose task has looked whether it is cancelled */
     _Atomic uint64_t rss;     /* bytes that it had resident when it had more than it may; 0: it never had */
-    _Atomic uint64_t printed; /* the item whose captured text is being told, until that is forgotten; 0: none */
+    _Atomic uint64_t
+        printed; /* 1 + how many items had been started when the text that is being told was printed, until that is forgotten; 0 */
     /* by the parent: a line of its own, which the worker need not fetch again for each item */
     _Alignas(MP__SHARED_LINE) _Atomic uint64_t sent;
     _Atomic uint64_t cancelled;

@@ -123,15 +123,15 @@ void mp__results_fault(mp__results *r, const char *what, const mp__fault *fault)
     mp__results_failure(r, fault->status, false, message);
 }
 
-void mp__results_output(mp__results *r, const int fds[MP__CAPTURED], uint64_t item)
+void mp__results_output(mp__results *r, const int fds[MP__CAPTURED], uint64_t printed)
 {
-    static mp__printed printed;
+    static mp__printed text;
     mp__capture_flush();
-    atomic_store_explicit(&r->shared->printed, item, memory_order_release);
-    for (printed.which = 0; printed.which < MP__CAPTURED; printed.which++) {
-        size_t size = mp__capture_read(fds[printed.which], &printed);
+    atomic_store_explicit(&r->shared->printed, printed, memory_order_release);
+    for (text.which = 0; text.which < MP__CAPTURED; text.which++) {
+        size_t size = mp__capture_read(fds[text.which], &text);
         if (size)
-            mp__results_raw(r, MP__OUTPUT, &printed, MP__PRINTED_HEAD + size);
+            mp__results_raw(r, MP__OUTPUT, &text, MP__PRINTED_HEAD + size);
     }
 }
 

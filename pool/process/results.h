@@ -43,10 +43,10 @@ static inline void mp__results_print(void)
         fflush(stdout);
 }
 
-/* Where that is captured: what a task has printed, before the result of its item, the so-manieth (0: of no item). It is forgotten only when
+/* Where that is captured: what a task has printed, before the result of its item (or of the initializer). It is forgotten only when
  * that is written down too: should we die of a result that cannot be read, the parent finds the text itself. If we die between the two
- * it knows by shared->printed that it has been told. */
-void mp__results_output(mp__results *r, const int fds[MP__CAPTURED], uint64_t item);
+ * it knows by `printed`, which goes into the shared memory, that it has been told. */
+void mp__results_output(mp__results *r, const int fds[MP__CAPTURED], uint64_t printed);
 void mp__results_forget_output(mp__results *r, const int fds[MP__CAPTURED]);
 /* In a result's place. */
 void mp__results_failure(mp__results *r, mp_status status, bool by_task, const char *message);

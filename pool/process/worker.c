@@ -154,7 +154,7 @@ static inline bool take_input(worker *w, mp__frame *frame, const mp_task *task, 
 static inline void put_result(worker *w, const mp_task *task, mp_status status)
 {
     if (w->footing.captures)
-        mp__results_output(&w->results, w->footing.output_fds, mp__worker_started(w));
+        mp__results_output(&w->results, w->footing.output_fds, mp__worker_started(w) + 1);
     if (status == MP_OK)
         mp__results_value(&w->results, task->output, w->output);
     else

@@ -465,6 +465,8 @@ EACH_KIND(bounds, endless_stream__does_not_keep_others_from_being_served)
         cr_assert(eq(int, mp_pool_map(pool, nap_and_add, items, 20, out), MP_OK));
         cr_assert(eq(int, out[0], i + 1));
     }
+    int one = 1;
+    cr_assert(eq(int, mp_pool_broadcast(pool, add_one, &one, results, 2, .deadline = PROMPT), MP_OK), "each has its part");
     mp_pool_terminate(pool);
     pthread_join(reader, NULL);
     mp_iter_free(&iter);

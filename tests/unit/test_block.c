@@ -1,5 +1,6 @@
 /* Blocks of memory: which are kept when they are freed, and for whom. */
 #include "serial/block.h"
+#include "serial/memory.h"
 #include "tests/lib/check.h"
 #include <pthread.h>
 #include <sys/resource.h>
@@ -8,6 +9,16 @@ TestSuite(block, .timeout = 60);
 
 enum { MIB = 1 << 20, LARGE = 40 * MIB };
 
+/* Under AddressSanitizer nothing is, so that it finds who uses what was freed. */
+#define CHECK_KEPT(name)                                                                                                   \
+    static void kept_##name(void);                                                                                         \
+    CHECK(block, name)                                                                                                     \
+    {                                                                                                                      \
+        if (!CHECK_ASAN)                                                                                                   \
+            kept_##name();                                                                                                 \
+    }                                                                                                                      \
+    static void kept_##name(void)
+
 static mp__block *fill(mp__block *block, size_t size, int byte)
 {
     cr_assert_not_null(block);
@@ -15,7 +26,7 @@ static mp__block *fill(mp__block *block, size_t size, int byte)
     return block;
 }
 
-CHECK(block, large_one__is_kept_for_the_next_of_about_its_size)
+CHECK_KEPT(large_one__is_kept_for_the_next_of_about_its_size)
 {
     mp__block *first = fill(mp__block_allocate(LARGE, 64), LARGE, 1);
     mp__block_free(first);
@@ -28,7 +39,7 @@ CHECK(block, large_one__is_kept_for_the_next_of_about_its_size)
     cr_assert_eq(mp__block_let_go(), false);
 }
 
-CHECK(block, kept_one__of_another_size_is_given_back)
+CHECK_KEPT(kept_one__of_another_size_is_given_back)
 {
     static const size_t sizes[][2] = {{LARGE, LARGE + 4 * MIB}, {100 * MIB, LARGE}};
     for (size_t i = 0; i < 2; i++) {
@@ -41,7 +52,7 @@ CHECK(block, kept_one__of_another_size_is_given_back)
     }
 }
 
-CHECK(block, second_one_that_is_freed__takes_the_place_of_the_first)
+CHECK_KEPT(second_one_that_is_freed__takes_the_place_of_the_first)
 {
     mp__block *first = fill(mp__block_allocate(LARGE, 64), LARGE, 1),
               *second = fill(mp__block_allocate(LARGE, 64), LARGE, 2);
@@ -61,7 +72,7 @@ CHECK(block, small_or_very_large_one__is_not_kept)
     cr_assert_eq(mp__block_let_go(), false);
 }
 
-CHECK(block, held_one__is_not_freed)
+CHECK_KEPT(held_one__is_not_freed)
 {
     mp__block *block = fill(mp__block_allocate(LARGE, 64), LARGE, 1);
     block->held = true;
@@ -79,14 +90,36 @@ CHECK(block, held_one__is_not_freed)
 /* A sanitizer's shadow does not fit into less; what is asked of the system is the same there. */
 CHECK(block, limited_address_space__is_not_taken_up)
 {
-    struct rlimit before, limit;
-    mp__block *block = fill(mp__block_allocate(LARGE, 64), LARGE, 1);
-    cr_assert_eq(getrlimit(RLIMIT_AS, &before), 0);
-    limit = (struct rlimit){.rlim_cur = (rlim_t)1 << 60, .rlim_max = before.rlim_max};
-    cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
-    mp__block_free(block);
-    cr_assert_eq(setrlimit(RLIMIT_AS, &before), 0);
+    static const __rlimit_resource_t limits[] = {RLIMIT_AS, RLIMIT_DATA};
+    for (size_t i = 0; i < 2; i++) {
+        struct rlimit before, limit;
+        mp__block *block = fill(mp__block_allocate(LARGE, 64), LARGE, 1);
+        cr_assert_eq(getrlimit(limits[i], &before), 0);
+        limit = (struct rlimit){.rlim_cur = (rlim_t)1 << 60, .rlim_max = before.rlim_max};
+        cr_assert_eq(setrlimit(limits[i], &limit), 0);
+        mp__block_free(block);
+        cr_assert_eq(setrlimit(limits[i], &before), 0);
+        cr_assert_eq(mp__block_let_go(), false);
+    }
+}
+
+static int refusals;
+static void *refuse(size_t size)
+{
+    return refusals-- > 0 ? NULL : malloc(size);
+}
+
+CHECK_KEPT(memory_runs_out__is_given_back_for_it)
+{
+    mp__memory_calls ours = mp__memory;
+    mp__block_free(fill(mp__block_allocate(LARGE, 64), LARGE, 1));
+    mp__memory.malloc = refuse;
+    refusals = 1;
+    mp__block *block = mp__block_allocate(100, 64);
+    mp__memory = ours;
+    cr_assert_not_null(block);
     cr_assert_eq(mp__block_let_go(), false);
+    mp__block_free(block);
 }
 
 static void *come_and_go(void *number)
@@ -116,5 +149,5 @@ CHECK(block, many_threads__never_share_one)
         cr_assert_eq(pthread_join(threads[i], &found), 0);
         cr_assert_eq(found, (void *)(i + 1));
     }
-    cr_assert(mp__block_let_go());
+    cr_assert_eq(mp__block_let_go(), !CHECK_ASAN);
 }

@@ -322,54 +322,6 @@ CHECK(core_jobs, open__pieces_do_not_shrink_to_what_is_not_worth_a_wake_up)
     pool_ends();
 }
 
-/* Else one to which more is added faster than it is worked off would leave nothing to what comes later. */
-CHECK(core_jobs, open__what_is_added_later__comes_behind_what_was_there)
-{
-    enum { BEFORE = 50, EARLY = 4, OTHERS = 6, LATE = 100 };
-    mp__core_job stream = {.open = true}, second = {.open = true}, job;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    submit_job(&stream);
-    extend(&stream, BEFORE);
-    results(0, BEFORE);
-    extend(&stream, EARLY);
-    submit(&job, OTHERS, 1);
-    extend(&stream, LATE);
-    for (size_t i = 0; i < EARLY; i++)
-        cr_assert_eq(result(0), BEFORE + i);
-    submit_job(&second);
-    extend(&second, 2);
-    for (size_t i = 0; i < OTHERS; i++) {
-        cr_assert_eq(result(0), i);
-        extend(&stream, 1);
-    }
-    cr_assert_eq(result(0), BEFORE + EARLY, "the stream had gone behind the job before the second one came");
-    seal(&second);
-    seal(&stream);
-    while (result(0) != SIZE_MAX)
-        ;
-    cr_assert_eq(counts().finished, counts().accepted);
-    pool_ends();
-}
-
-CHECK(core_jobs, open__with_a_deadline__keeps_it_when_others_pass)
-{
-    mp__core_job stream = {.n = 8, .open = true}, job;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    uint64_t deadline = mp__core_now(core) + 100 * MP__WINDOW_NS;
-    stream.deadline = deadline;
-    submit_job(&stream);
-    submit(&job, 2, 1);
-    extend(&stream, 8);
-    results(0, 12);
-    cr_assert_not(stream.cancelled);
-    at(deadline);
-    cr_assert(stream.cancelled);
-    seal(&stream);
-    pool_ends();
-}
-
 CHECK(core_jobs, busy__is_when_each_worker_has_more_than_one_item_under_way)
 {
     mp__core_job job;

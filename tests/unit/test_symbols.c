@@ -1,5 +1,6 @@
 /* Backtraces: raw lines become functions and lines of source, and end with the task. */
 #include "pool/call.h"
+#include "pool/forks.h"
 #include "pool/symbols.h"
 #include "tests/lib/check.h"
 #include "tests/lib/rounds.h"
@@ -268,4 +269,21 @@ CHECK(symbols, forked_while_another_thread_is_at_it__any__works_in_the_child)
     enough = true;
     pthread_join(thread, NULL);
     cr_assert(eq(int, failed, 0));
+}
+
+/* Who loads a library may be in a constructor that forks, or be waited for by who does. */
+CHECK(symbols, forked_while_a_library_is_loaded_that_waits_for_the_fork__goes_on)
+{
+    static raw lines;
+    int status;
+    run_survey(&lines);
+    pthread_mutex_lock(&mp__forks.loader);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(30);
+        _exit(make_text(&lines) ? 0 : 1);
+    }
+    pthread_mutex_unlock(&mp__forks.loader);
+    waitpid(child, &status, 0);
+    cr_assert(exited(status, 0));
 }
