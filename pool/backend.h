@@ -125,6 +125,9 @@ typedef struct mp__event {
 
 typedef enum mp__ending { MP__END_NO, MP__END_YES, MP__END_LATER } mp__ending;
 
+/* While items are under way whoever waits asks for events this often at least, if only to be asked himself. */
+#define MP__ROUND_NS 1000000000u
+
 typedef struct mp__backend {
     const char *name;
     /* Tasks run in this very process: an mp_ptr holds there, and what only processes can have cannot be had. */

@@ -126,10 +126,18 @@ static void drive(mp__dispatch *d)
     mp__driver_tell_busy(d);
 }
 
+/* While there are items under way a turn is taken once a second: a backend may have to see to what nobody tells it. */
+static uint64_t next_round(const mp__dispatch *d)
+{
+    return mp__core_get_counts(d->core).pending ? mp__now() + MP__ROUND_NS : MP__NEVER;
+}
+
 /* Until when who drives may sleep: something is due in the core, or workers are to be looked at. */
 static uint64_t next_deadline(mp__dispatch *d)
 {
-    uint64_t core = mp__core_deadline(d->core), look = mp__dispatch_look_at(d), soonest = look < core ? look : core;
+    uint64_t core = mp__core_deadline(d->core), look = mp__dispatch_look_at(d), round = next_round(d);
+    uint64_t soonest = look < core ? look : core;
+    soonest = round < soonest ? round : soonest;
     return d->nap_at < soonest ? d->nap_at : soonest;
 }
 
@@ -251,7 +259,8 @@ static void doze_for(mp__dispatch *d, const mp__awaited *what, uint64_t deadline
         d->dozed_on = word;
         d->dozer = what->changed;
         pthread_mutex_unlock(&d->lock);
-        mp__word_sleep(word, value, deadline);
+        uint64_t round = mp__now() + MP__ROUND_NS;
+        mp__word_sleep(word, value, round < deadline ? round : deadline); /* then we drive */
         mp__driver_lock(d);
         d->dozer = NULL;
     }

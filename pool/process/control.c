@@ -4,6 +4,7 @@
  * holds up a command, but not for ever: while we wait its reports are read, so that it never waits for us. It ends when it is told
  * to (our end is shut down: it kills and reaps what it has left, and leaves), or by itself; then mp__control_bury says how. */
 #include "pool/process/control.h"
+#include "pool/backend.h"
 #include "pool/clock.h"
 #include "pool/failure.h"
 #include "pool/system.h"
@@ -54,6 +55,15 @@ void mp__control_rouse(const mp__control_line *line)
 {
     if (line->zygote > 0)
         kill(line->zygote, SIGCONT);
+}
+
+void mp__control_tend(mp__control_line *line)
+{
+    uint64_t now = mp__now();
+    if (now - line->tended_at < MP__ROUND_NS / 2) /* whoever comes a little early comes for this */
+        return;
+    line->tended_at = now;
+    mp__control_rouse(line);
 }
 
 int mp__control_command(mp__control_line *line, const mp__control *message, const int *fds)

@@ -13,6 +13,7 @@ typedef struct mp__control_line {
     uint32_t slots;
     mp__control *inbox; /* reports that were read, and not taken; room for all that `slots` can have */
     size_t inbox_count;
+    uint64_t tended_at;
 } mp__control_line;
 
 /* Makes room for the reports of so many slots. False: no memory, and nothing has changed. */
@@ -31,6 +32,10 @@ int mp__control_command(mp__control_line *line, const mp__control *message, cons
 /* A task may have stopped the zygote (SIGSTOP cannot be blocked), and nothing would be forked, ended or reaped any more: it goes on. To one
  * that runs this does nothing. For when something is wanted of it; a command does so itself. */
 void mp__control_rouse(const mp__control_line *line);
+
+/* The same once in MP__ROUND_NS: one that was stopped before it had let go of a worker's pipe hides that worker's end, and nothing is wanted
+ * of it. */
+void mp__control_tend(mp__control_line *line);
 
 /* The zygote has gone, and nobody asked it to, or has spoken nonsense: sees to it that it is dead, and says how in `error`. */
 void mp__control_bury(mp__control_line *line, mp_error *error);

@@ -468,6 +468,7 @@ static bool next(mp__workers *w, mp__event *event)
             w->ready_count = epoll_wait(w->epoll, w->ready, READY_MAX, 0);
             if (w->ready_count <= 0) {
                 w->ready_count = 0;
+                mp__control_tend(&w->line);
                 return false;
             }
         }
