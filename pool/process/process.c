@@ -54,6 +54,7 @@ struct mp__workers {
     uint32_t next_look; /* slots from here on have not been looked at since `look` */
     bool spun;          /* it is for what spinning or dozing has found, and that is all there is in this round */
     mp__doze doze;
+    bool begun; /* a life has */
     bool zygote_dead, counts_kills;
     uint32_t next_orphan; /* slots from here on have not been looked at since */
     bool owes_broken;
@@ -193,6 +194,7 @@ static void start(mp__workers *w, uint32_t slot, uint32_t generation, uint32_t p
     mp__link *link = w->links[slot];
     int theirs[MP__CONTROL_FDS];
     forgive(w, link);
+    w->begun = true;
     bool ok = mp__link_open(link, &w->terms, (mp__life){slot, generation, place, w->lives[place]++},
                             mp__link_pipe_size(w->slots), theirs);
     if (ok) {
@@ -239,14 +241,6 @@ static size_t send_items(mp__workers *w, uint32_t slot, const mp__items *items)
     return sent;
 }
 
-/* From when on they are counted: the first time that a worker has been given something, while it wakes up. No kernel ends it sooner. */
-static void count_kills(mp__workers *w)
-{
-    if (!w->counts_kills)
-        mp__oom_begin(&w->oom, "/proc/self/cgroup", "/sys/fs/cgroup");
-    w->counts_kills = true;
-}
-
 static void flush(mp__workers *w, uint32_t slot)
 {
     mp__link *link = w->links[slot];
@@ -254,8 +248,6 @@ static void flush(mp__workers *w, uint32_t slot)
         return;
     int failed = mp__letter_put(link->shared, &link->outbox) ? 0 : mp__outbox_write(&link->outbox, link->tasks_fd);
     atomic_store_explicit(&link->shared->sent, link->outbox.written, memory_order_release);
-    if (link->outbox.written)
-        count_kills(w);
     if (failed == EAGAIN) {
         link->waits = true; /* registered only while we wait: there is room nearly always */
         if (watch(w, EPOLL_CTL_ADD, link->tasks_fd, EPOLLOUT | EPOLLONESHOT, ABOUT_TASKS, slot) < 0)
@@ -408,6 +400,14 @@ static bool take_ready(mp__workers *w, const struct epoll_event *ready, mp__even
     }
 }
 
+/* From when on they are counted: before any worker has run anything, and while the first come to be. */
+static void count_kills(mp__workers *w)
+{
+    if (!w->counts_kills)
+        mp__oom_begin(&w->oom, "/proc/self/cgroup", "/sys/fs/cgroup");
+    w->counts_kills = true;
+}
+
 /* A link is asked until it has no more. One that has ended, or is not believed any more, is not looked at again until its
  * death is reported. */
 static bool next_of_link(mp__workers *w, mp__event *event)
@@ -417,8 +417,10 @@ static bool next_of_link(mp__workers *w, mp__event *event)
     bool over = got && (event->kind == MP__EV_LOST || event->kind == MP__EV_START_FAILED);
     if (!got || over)
         w->reading = NULL;
-    if (got && (event->kind == MP__EV_GREETED || event->kind == MP__EV_READY))
+    if (got && (event->kind == MP__EV_GREETED || event->kind == MP__EV_READY)) {
         flush(w, link->life.slot);
+        count_kills(w);
+    }
     if (link->refused && !over)
         kill_worker(w, link->life.slot, true);
     if (link->state == MP__LINK_ENDED && !over && mp__link_note_mute(link))
@@ -468,6 +470,8 @@ static bool next(mp__workers *w, mp__event *event)
             w->ready_count = epoll_wait(w->epoll, w->ready, READY_MAX, 0);
             if (w->ready_count <= 0) {
                 w->ready_count = 0;
+                if (w->begun)
+                    count_kills(w);
                 mp__control_tend(&w->line);
                 return false;
             }
