@@ -118,7 +118,7 @@ void mp__items_end_waiting(mp__core *core, mp__core_job *job, mp_status status)
     while ((chunk = mp__chunks_pop(&returned)))
         chunk_end(core, chunk, status, NULL);
     if (count) {
-        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count, .attempt = 1, .number = job->number};
+        job->rest = (mp__chunk){.job = job, .first = fresh, .count = count, .attempt = 1};
         chunk_end(core, &job->rest, status, NULL);
     }
 }

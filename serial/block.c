@@ -1,5 +1,5 @@
-/* Blocks: taking one, giving back a ring of them. Decides how they are aligned, that large ones are of huge pages, and that of the
- * largest one is kept. Owns that; any thread.
+/* Blocks: taking one, giving back a ring of them. Decides how they are aligned, that large ones are of huge pages, and that one of
+ * the largest is kept when it is freed. Owns that one; any thread.
  *
  * All memory is malloc(3)'s, and a block begins where that is aligned as it should be. aligned_alloc(3) leaves what it cuts off on both
  * sides with the allocator, which then cannot put a block that is freed to use for the next of the same size: the heap would grow by

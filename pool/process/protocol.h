@@ -122,6 +122,9 @@ enum { MP__SHARED_LINE = 64, MP__SHARED_HEAD = 4096, MP__SHARED_BUFFER = 256 * 1
  * or there are fewer results; there is nothing to read though not all has come. Without this a byte too many or too few would
  * leave both waiting for what nobody sends.
  *
+ * printed: where output is captured, one more than how many items had been started when the text was printed that is being told, until
+ * that is forgotten; else 0. A worker that dies with the result given and the text not forgotten has told it.
+ *
  * cancelled: nobody waits any more for items up to this ordinal; the parent writes what it finds started.
  *
  * watched, got: somebody who waits looks at `committed` all the time, for at most so many nanoseconds; the parent has the stream of
@@ -161,8 +164,7 @@ typedef struct mp__shared {
     _Atomic uint64_t busy_ns; /* for how long items have been run, when last looked */
     _Atomic uint64_t heeds;   /* the last item whose task has looked whether it is cancelled */
     _Atomic uint64_t rss;     /* bytes that it had resident when it had more than it may; 0: it never had */
-    _Atomic uint64_t
-        printed; /* 1 + how many items had been started when the text that is being told was printed, until that is forgotten; 0 */
+    _Atomic uint64_t printed;
     /* by the parent: a line of its own, which the worker need not fetch again for each item */
     _Alignas(MP__SHARED_LINE) _Atomic uint64_t sent;
     _Atomic uint64_t cancelled;

@@ -159,15 +159,17 @@ EACH_PROCESS_KIND(limits, more_than_the_program_has__cannot_be_given)
 /* ---- memory ---- */
 
 /* So many MiB more, which it never gives back. */
+static mp_status take_for_good(size_t mib)
+{
+    void *memory = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    return memory == MAP_FAILED ? MP_ENOMEM : MP_OK;
+}
+
 static mp_status leak(const int *mib, int *out, mp_call *call)
 {
     board_begin(call);
-    size_t size = (size_t)*mib << 20;
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (memory == MAP_FAILED)
-        return MP_ENOMEM;
     *out = (int)getpid();
-    return MP_OK;
+    return take_for_good((size_t)*mib);
 }
 MP_TASK(leak, int, int);
 
@@ -194,18 +196,12 @@ EACH_PROCESS_KIND(memory, worker_that_has_too_much__is_replaced_and_no_item_suff
     close_join_free(&pool);
 }
 
-/* Takes so much for good. */
+/* 50 MiB for each byte of a small input. */
 static mp_status grow(const mp_bytes *in, int *out, mp_call *call)
 {
     (void)call;
-    if (in->size < 8) {
-        size_t size = (size_t)in->size * 50 << 20;
-        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-        if (memory == MAP_FAILED)
-            return MP_ENOMEM;
-    }
     *out = (int)getpid();
-    return MP_OK;
+    return in->size < 8 ? take_for_good(50 * in->size) : MP_OK;
 }
 MP_TASK(grow, mp_bytes, int);
 

@@ -3,14 +3,20 @@
 
 TestSuite(core_turns, .timeout = 60);
 
+/* On one worker, which has as few items as it may. */
+static void stream_begins(mp__core_job *stream)
+{
+    pool_runs(1);
+    items_take(MP__WINDOW_NS);
+    submit_job(stream);
+}
+
 /* Else one to which more is added faster than it is worked off would leave nothing to what comes later. */
 CHECK(core_turns, what_is_added_later__comes_behind_what_was_there)
 {
     enum { BEFORE = 50, EARLY = 4, OTHERS = 6, LATE = 100 };
     mp__core_job stream = {.open = true}, second = {.open = true}, job;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    submit_job(&stream);
+    stream_begins(&stream);
     extend(&stream, BEFORE);
     results(0, BEFORE);
     extend(&stream, EARLY);
@@ -37,9 +43,7 @@ CHECK(core_turns, extended_without_end__leaves_what_is_pinned_its_turn)
 {
     mp__core_job stream = {.open = true}, pinned = {.n = 1, .pin = 1};
     bool done = false;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    submit_job(&stream);
+    stream_begins(&stream);
     extend(&stream, 20);
     results(0, 2);
     submit_job(&pinned);
@@ -59,9 +63,7 @@ CHECK(core_turns, what_comes_back__has_its_turn_of_before)
     mp__core_job stream = {.open = true, .retries = 1, .retry_on = 15}, job;
     mp_status status;
     size_t steps = 0;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    submit_job(&stream);
+    stream_begins(&stream);
     extend(&stream, 1);
     submit(&job, 500, 1);
     extend(&stream, 1);
@@ -79,9 +81,7 @@ CHECK(core_turns, what_comes_back__has_its_turn_of_before)
 CHECK(core_turns, worker_dies__what_it_had_has_its_turn_of_before)
 {
     mp__core_job stream = {.open = true}, job;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    submit_job(&stream);
+    stream_begins(&stream);
     extend(&stream, 2);
     submit(&job, 500, 1);
     extend(&stream, 1);
@@ -96,9 +96,7 @@ CHECK(core_turns, worker_dies__what_it_had_has_its_turn_of_before)
 CHECK(core_turns, job_behind_it_goes_away__all_that_waits_comes_before_the_next)
 {
     mp__core_job stream = {.open = true}, job, next;
-    pool_runs(1);
-    items_take(MP__WINDOW_NS);
-    submit_job(&stream);
+    stream_begins(&stream);
     extend(&stream, 6);
     submit(&job, 5, 1);
     extend(&stream, 40);
